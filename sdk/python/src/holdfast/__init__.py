@@ -1,0 +1,1 @@
+"""Holdfast: the Python client, worker and workflow builder."""
