@@ -24,6 +24,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv with everything in it (again only when a manifest changed)
+	@echo "ready: .venv" >&2
 
 # What setup has to say goes to stderr: `make bench-quick JSON=1` has an output for programs.
 $(STAMP): $(MANIFESTS) constraints.txt
@@ -36,7 +37,7 @@ $(STAMP): $(MANIFESTS) constraints.txt
 	@$(PIP) --quiet pip hatchling editables >&2
 	@echo "setup 3/3: Holdfast (editable), what it depends on, and the tools" >&2
 	@$(PIP) --no-build-isolation --group dev --editable 'sdk/python[cli]' --editable server --editable tui \
-	  2>&1 | grep -v '^Requirement already satisfied' >&2; test $${PIPESTATUS[0]} -eq 0
+	  | grep -E '^(Collecting|Successfully built)' >&2; test $${PIPESTATUS[0]} -eq 0
 	@touch $@
 	@echo "setup: done" >&2
 
