@@ -1,0 +1,204 @@
+"""The syntax tree of a compiled CEL expression, and what can be known from it: the paths it names, how it can grow.
+
+CEL hands its tree out as `cel.expr.CheckedExpr`. Only the fields that are read are declared here, in a pool of their
+own, so that they can never clash with another package's copy of those protos.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message, message_factory
+
+from holdfast_server.engine.names import ROOTS, Ref
+
+__all__ = ["Anatomy", "anatomy"]
+
+# name of the message: {field: (number, type)}; a type that ends in `*` is repeated.
+_MESSAGES: Final[dict[str, dict[str, tuple[int, str]]]] = {
+    "CheckedExpr": {"expr": (4, "Expr")},
+    "Expr": {
+        "const_expr": (3, "Constant"),
+        "ident_expr": (4, "Ident"),
+        "select_expr": (5, "Select"),
+        "call_expr": (6, "Call"),
+        "list_expr": (7, "CreateList"),
+        "struct_expr": (8, "CreateStruct"),
+        "comprehension_expr": (9, "Comprehension"),
+    },
+    "Constant": {"int64_value": (3, "int64"), "string_value": (6, "string")},
+    "Ident": {"name": (1, "string")},
+    "Select": {"operand": (1, "Expr"), "field": (2, "string"), "test_only": (3, "bool")},
+    "Call": {"target": (1, "Expr"), "function": (2, "string"), "args": (3, "Expr*")},
+    "CreateList": {"elements": (1, "Expr*")},
+    "CreateStruct": {"entries": (2, "Entry*")},
+    "Entry": {"map_key": (3, "Expr"), "value": (4, "Expr")},
+    "Comprehension": {
+        "iter_var": (1, "string"),
+        "iter_range": (2, "Expr"),
+        "accu_var": (3, "string"),
+        "accu_init": (4, "Expr"),
+        "loop_condition": (5, "Expr"),
+        "loop_step": (6, "Expr"),
+        "result": (7, "Expr"),
+        "iter_var2": (8, "string"),
+    },
+}
+_SCALARS: Final = {
+    "bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
+    "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
+    "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
+}
+_PACKAGE: Final = "holdfast.cel"
+_INDEX: Final = frozenset({"_[_]", "_[?_]"})
+_OPTIONAL_SELECT: Final = "_?._"
+_ACCUMULATORS: Final = frozenset({"@result", "__result__"})
+"""The variables macros collect in, by version of CEL; no author can write the first."""
+
+
+def _checked_expr_class() -> type[Any]:
+    file = descriptor_pb2.FileDescriptorProto(name="holdfast/cel.proto", package=_PACKAGE, syntax="proto3")
+    for message_name, fields in _MESSAGES.items():
+        declared = file.message_type.add(name=message_name)
+        for field_name, (number, kind) in fields.items():
+            one = declared.field.add(name=field_name, number=number)
+            one.label = one.LABEL_REPEATED if kind.endswith("*") else one.LABEL_OPTIONAL
+            kind = kind.rstrip("*")  # noqa: PLW2901 - the star has been read
+            if kind in _SCALARS:
+                one.type = _SCALARS[kind]
+            else:
+                one.type = one.TYPE_MESSAGE
+                one.type_name = f".{_PACKAGE}.{kind}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.CheckedExpr"))
+
+
+_CheckedExpr: Final = _checked_expr_class()
+
+
+@dataclass(slots=True)
+class Anatomy:
+    """What the syntax tree says."""
+
+    refs: list[Ref] = field(default_factory=list)
+    """Paths named, without those that a shorter one covers, in the order of the text."""
+    builds: bool = False
+    """A macro collects values (`map`, `filter`, `optMap`), not only a yes or no."""
+    expansion: int = 1
+    """How often a value can come to stand in the result: the product over all such macros of the uses of their
+    variable."""
+    nesting: int = 0
+    """Macros inside each other."""
+    joins: bool = False
+    """`+` occurs inside a macro."""
+    literal_items: int = 0
+    """Length of the longest list or map written out."""
+
+
+def anatomy(serialized: bytes) -> Anatomy:
+    """Read the serialized form of a compiled expression.
+
+    Raises:
+        ValueError: it is nested too deeply to be read.
+    """
+    packed = any_pb2.Any.FromString(serialized)
+    try:
+        checked = _CheckedExpr.FromString(packed.value)
+    except message.DecodeError as error:
+        raise ValueError("the expression is nested too deeply") from error
+    walk = _Walk()
+    walk.visit(checked.expr, frozenset(), 0)
+    walk.found.refs = _shortest(walk.found.refs)
+    return walk.found
+
+
+def _shortest(refs: list[Ref]) -> list[Ref]:
+    unique = list(dict.fromkeys(refs))
+    return [ref for ref in unique if not any(ref[:length] in unique for length in range(1, len(ref)))]
+
+
+class _Walk:
+    """One pass over a tree."""
+
+    def __init__(self) -> None:
+        self.found = Anatomy()
+        self.uses: dict[str, int] = {}
+
+    def visit(self, node: Any, bound: frozenset[str], depth: int) -> None:
+        """Collect from `node`; `bound` are the variables of the macros around it, `depth` their number."""
+        path = self._path(node, bound, depth)
+        if path is not None:
+            self._name(path, bound)
+            return
+        match _kind(node):
+            case "select_expr":
+                self.visit(node.select_expr.operand, bound, depth)
+            case "call_expr":
+                self._call(node.call_expr, bound, depth)
+            case "list_expr":
+                self.found.literal_items = max(self.found.literal_items, len(node.list_expr.elements))
+                for element in node.list_expr.elements:
+                    self.visit(element, bound, depth)
+            case "struct_expr":
+                self.found.literal_items = max(self.found.literal_items, len(node.struct_expr.entries))
+                for entry in node.struct_expr.entries:
+                    if entry.HasField("map_key"):
+                        self.visit(entry.map_key, bound, depth)
+                    self.visit(entry.value, bound, depth)
+            case "comprehension_expr":
+                self._macro(node.comprehension_expr, bound, depth)
+
+    def _name(self, path: Ref, bound: frozenset[str]) -> None:
+        root = str(path[0])
+        if root in bound:
+            self.uses[root] = self.uses.get(root, 0) + 1
+        elif root.removeprefix(".") in ROOTS:
+            self.found.refs.append((root.removeprefix("."), *path[1:]))
+
+    def _call(self, call: Any, bound: frozenset[str], depth: int) -> None:
+        if call.function == "_+_" and depth and call.args[0].ident_expr.name not in _ACCUMULATORS:
+            self.found.joins = True
+        if call.HasField("target"):
+            self.visit(call.target, bound, depth)
+        for argument in call.args:
+            self.visit(argument, bound, depth)
+
+    def _macro(self, macro: Any, bound: frozenset[str], depth: int) -> None:
+        self.found.nesting = max(self.found.nesting, depth + 1)
+        self.visit(macro.iter_range, bound, depth)
+        self.visit(macro.accu_init, bound, depth)
+        names = {macro.iter_var, macro.iter_var2, macro.accu_var} - {""}
+        inner = bound | names
+        before = {name: self.uses.pop(name, 0) for name in names}
+        for part in (macro.loop_condition, macro.loop_step, macro.result):
+            self.visit(part, inner, depth + 1)
+        if not macro.accu_init.HasField(
+            "const_expr"
+        ):  # else exists, all, exists_one: the result is no bigger than a bool
+            self.found.builds = True
+            self.found.expansion *= max(1, *(self.uses.get(name, 0) for name in names - _ACCUMULATORS))
+        self.uses.update(before)
+
+    def _path(self, node: Any, bound: frozenset[str], depth: int) -> Ref | None:
+        """The path if `node` names one; what a dynamic index leaves open is cut off and visited."""
+        if node.HasField("ident_expr"):
+            return (node.ident_expr.name,)
+        if node.HasField("select_expr"):
+            return self._longer(node.select_expr.operand, node.select_expr.field, bound, depth)
+        if not node.HasField("call_expr") or len(node.call_expr.args) != 2:  # noqa: PLR2004 - what is indexed, the index
+            return None
+        call = node.call_expr
+        if call.function == _OPTIONAL_SELECT or call.function in _INDEX:
+            index = call.args[1].const_expr
+            if call.args[1].HasField("const_expr") and index.string_value:
+                return self._longer(call.args[0], index.string_value, bound, depth)
+        return None
+
+    def _longer(self, operand: Any, part: str, bound: frozenset[str], depth: int) -> Ref | None:
+        base = self._path(operand, bound, depth)
+        return None if base is None else (*base, part)
+
+
+def _kind(node: Any) -> str:
+    fields = node.ListFields()
+    return str(fields[0][0].name) if fields else ""

@@ -1,0 +1,95 @@
+"""JSON values between text and memory: exact integers, canonical text, depth."""
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+import orjson
+import rfc8785
+
+__all__ = ["JSON_DEPTH_MAX", "canonical", "decode_exact", "encode", "shown", "too_deep"]
+
+JSON_DEPTH_MAX: Final = 64
+"""Deepest nesting of arrays and objects in any value."""
+
+SHOWN_CHARS = 200
+
+
+def decode_exact(text: str) -> object:
+    """Parse JSON text and keep integers of any size.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> object:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+def encode(value: object) -> bytes:
+    """JSON bytes of a value made of JSON types.
+
+    Raises:
+        TypeError: something in it is not JSON.
+    """
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        # Integers beyond 64 bits; anything else fails here too.
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def canonical(value: object) -> str:
+    """The RFC 8785 text of a value, with integers written out whatever their size.
+
+    The RFC knows doubles only; an integer above 2^53 is kept exactly because losing digits would be worse.
+    """
+    match value:
+        case bool() | None:
+            return orjson.dumps(value).decode()
+        case str():
+            return orjson.dumps(value).decode()
+        case int():
+            return str(value)
+        case float():
+            return rfc8785.dumps(value).decode()
+        case list() | tuple():
+            return f"[{','.join(map(canonical, value))}]"
+        case dict():
+            names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+            return "{" + ",".join(f"{canonical(name)}:{canonical(value[name])}" for name in names) + "}"
+        case _:
+            message = f"{type(value).__name__} is not a JSON type"
+            raise TypeError(message)
+
+
+def shown(value: object) -> str:
+    """The start of a value as JSON, for messages."""
+    try:
+        text = encode(value).decode()
+    except (TypeError, ValueError):
+        text = type(value).__name__
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+
+
+def too_deep(data: bytes) -> bool:
+    """Whether JSON bytes nest deeper than `JSON_DEPTH_MAX`."""
+    if data.count(b"[") + data.count(b"{") <= JSON_DEPTH_MAX:  # nearly always, and two scans in C
+        return False
+    depth = 0
+    level = _containers([orjson.loads(data)])
+    while level and depth <= JSON_DEPTH_MAX:
+        depth += 1
+        level = [inner for value in level for inner in _containers(_children(value))]
+    return depth > JSON_DEPTH_MAX
+
+
+def _containers(values: Iterable[object]) -> list[dict[str, object] | list[object]]:
+    return [value for value in values if isinstance(value, dict | list)]
+
+
+def _children(value: dict[str, object] | list[object]) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value
