@@ -1,0 +1,172 @@
+"""The life of a block: steps start when their joins are met, a failure closes it, the end of its last step ends it."""
+
+from holdfast.v1.failure_pb2 import Failure
+from holdfast.v1.history_pb2 import (
+    CancelCause,
+    RunCanceled,
+    RunFailed,
+    RunSucceeded,
+    RunTimedOut,
+    SkipReason,
+    StepCancelRequested,
+)
+from holdfast.v1.run_pb2 import RunState as RunStateEnum
+from holdfast_server.engine import edges, failures, on_error as rules, outcomes, rendering, state as st
+from holdfast_server.engine.plan import StepPlan
+from holdfast_server.engine.state import Scope
+from holdfast_server.engine.steps import compute, gate, sleep, task, wait
+from holdfast_server.engine.times import timestamp
+from holdfast_server.engine.turn import Turn
+
+__all__ = ["close", "settle", "start_ready"]
+
+STARTERS = {
+    "task": task.start,
+    "gate": gate.start,
+    "wait": wait.start,
+    "sleep": sleep.start,
+    "compute": compute.start,
+}
+"""How a step of each kind starts."""
+
+CAUSES = {
+    RunStateEnum.RUN_STATE_CANCELED: CancelCause.CANCEL_CAUSE_RUN_CANCELED,
+    RunStateEnum.RUN_STATE_TIMED_OUT: CancelCause.CANCEL_CAUSE_RUN_TIMED_OUT,
+    RunStateEnum.RUN_STATE_FAILED: CancelCause.CANCEL_CAUSE_BLOCK_FAILED,
+}
+
+
+def start_ready(turn: Turn) -> None:
+    """Looks at every step that has not started: at the beginning, after a pause, when a run is reopened."""
+    for scope in list(turn.run.scopes.values()):
+        turn.work.extend((scope, index) for index in scope.block.order if scope.state_of(index) == st.PENDING)
+    settle(turn)
+
+
+def settle(turn: Turn) -> None:
+    """Follows all consequences of what was emitted until nothing more follows, and ends the run if it is done."""
+    root = turn.run.root
+    while True:
+        while turn.work or turn.restarts:
+            if turn.restarts:
+                scope, index = turn.restarts.popleft()
+                step = scope.block.steps[index]
+                STARTERS[step.kind](turn, scope, step)
+                continue
+            if root.closing and not turn.closed:
+                close(turn, root)
+            scope, index = turn.work.popleft()
+            if scope.state_of(index) == st.PENDING:
+                _consider(turn, scope, scope.block.steps[index])
+        if not (root.closing and not turn.closed):
+            break
+        close(turn, root)
+    if root.unfinished == 0 and turn.run.open:
+        _finish(turn, root)
+
+
+def _consider(turn: Turn, scope: Scope, step: StepPlan) -> None:
+    """Starts, fails or skips a PENDING step if its edges say so. A pause holds back all of it."""
+    run = turn.run
+    if run.paused or not run.begun:
+        return
+    if scope.closing:
+        if step.cleanup:
+            _consider_cleanup(turn, scope, step)
+        else:
+            outcomes.skip(turn, scope, step, SkipReason.SKIP_REASON_BLOCK_CLOSING)
+        return
+    if not step.after:
+        STARTERS[step.kind](turn, scope, step)
+        return
+    verdict = edges.join_verdict(step, scope.record(step.index))
+    if verdict is edges.Verdict.MET:
+        STARTERS[step.kind](turn, scope, step)
+        if step.cancel_others:
+            _cancel_losers(turn, scope, step)
+    elif verdict is edges.Verdict.NOT_MET:
+        outcomes.skip(turn, scope, step, SkipReason.SKIP_REASON_JOIN_NOT_MET)
+    elif verdict is edges.Verdict.ERROR:
+        message = turn.edge_errors.get((scope.prefix, step.index), "the condition of an edge could not be evaluated")
+        rules.give_up(turn, scope, step, failures.failure(failures.EXPRESSION_ERROR, message))
+
+
+def _consider_cleanup(turn: Turn, scope: Scope, step: StepPlan) -> None:
+    """In a closing block a cleanup step starts once its sources have finished, if one of them was activated."""
+    sources = [scope.steps[edge.source] for edge in step.after]
+    if any(record is None or record.state not in st.FINAL for record in sources):
+        return
+    if any(record is not None and record.schedule_us for record in sources):
+        STARTERS[step.kind](turn, scope, step)
+    else:
+        outcomes.skip(turn, scope, step, SkipReason.SKIP_REASON_BLOCK_CLOSING)
+
+
+def _cancel_losers(turn: Turn, scope: Scope, join: StepPlan) -> None:
+    for index in scope.block.order:
+        step = scope.block.steps[index]
+        if index in join.exclusive_sources and not step.cleanup:
+            _end_step(turn, scope, step, CancelCause.CANCEL_CAUSE_NOT_NEEDED, SkipReason.SKIP_REASON_NOT_NEEDED)
+
+
+def close(turn: Turn, scope: Scope) -> None:
+    """Ends what a closing block still has open; only its cleanup steps may start from here on."""
+    turn.closed = True
+    cause = CAUSES[RunStateEnum.ValueType(scope.closing)]
+    for index in scope.block.order:
+        step = scope.block.steps[index]
+        if step.cleanup:
+            turn.work.append((scope, index))
+        else:
+            _end_step(turn, scope, step, cause, SkipReason.SKIP_REASON_BLOCK_CLOSING)
+
+
+def _end_step(turn: Turn, scope: Scope, step: StepPlan, cause: CancelCause, reason: SkipReason) -> None:
+    state = scope.state_of(step.index)
+    if state == st.PENDING:
+        outcomes.skip(turn, scope, step, reason)
+    elif state == st.RUNNING:
+        record = scope.record(step.index)
+        if not record.fence_us:
+            fence_us = max(turn.now_us, turn.run.time_us) + turn.settings.cancel_grace_us
+            body = StepCancelRequested(
+                path=scope.path(step), attempt=record.attempt, fence_time=timestamp(fence_us), cause=cause
+            )
+            turn.emit("step_cancel_requested", body)
+    elif state not in st.FINAL:
+        outcomes.cancel(turn, scope, step, cause, attempt=scope.record(step.index).attempt)
+
+
+def _finish(turn: Turn, root: Scope) -> None:
+    """Ends the run: every step of its block is finished."""
+    unconsumed = list(turn.run.signals)
+    if root.closing == RunStateEnum.RUN_STATE_CANCELED:
+        body = RunCanceled(reason=turn.run.cancel_reason, unconsumed_signal_seqs=unconsumed)
+        turn.emit("run_canceled", body)
+    elif root.closing == RunStateEnum.RUN_STATE_TIMED_OUT:
+        turn.emit("run_timed_out", RunTimedOut(unconsumed_signal_seqs=unconsumed))
+    elif root.failure is not None:
+        turn.emit("run_failed", RunFailed(failure=root.failure, unconsumed_signal_seqs=unconsumed))
+    else:
+        _succeed(turn, root, unconsumed)
+
+
+def _succeed(turn: Turn, root: Scope, unconsumed: list[int]) -> None:
+    plan = turn.run.plan
+    output = None
+    failure: Failure | None = None
+    try:
+        if plan.output is not None:
+            output = rendering.render(turn, root, plan.output, "the output of the run")
+        if plan.output_schema is not None:
+            faults = plan.output_schema.check(turn.bag.decode(output))
+            if faults:
+                listed = "; ".join(f"{fault.path or '(root)'}: {fault.message}" for fault in faults)
+                message = f"the output of the run does not fit its schema: {listed}"
+                failure = failures.failure(failures.SCHEMA_VIOLATION, message)
+    except rendering.StepFault as fault:
+        failure = fault.failure
+    if failure is not None:
+        turn.emit("run_failed", RunFailed(failure=failure, unconsumed_signal_seqs=unconsumed))
+    else:
+        turn.emit("run_succeeded", RunSucceeded(output=output, unconsumed_signal_seqs=unconsumed))

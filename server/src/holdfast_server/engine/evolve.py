@@ -1,0 +1,481 @@
+"""Folds events into state. Nothing is evaluated here: what was decided is in the events.
+
+One function per event; the table at the end is the whole dispatch. `fold` over a history gives the state of its run.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from holdfast.v1.failure_pb2 import Failure
+from holdfast.v1.gate_pb2 import GateDecision
+from holdfast.v1.history_pb2 import (
+    GateDecisionRecorded,
+    GateOpened,
+    GateResolved,
+    GateRevised,
+    HistoryEvent,
+    ReviseCause,
+    RunCanceled,
+    RunCancelRequested,
+    RunFailed,
+    RunPaused,
+    RunReopened,
+    RunResumed,
+    RunStarted,
+    RunSucceeded,
+    RunTerminated,
+    RunTimedOut,
+    SignalReceived,
+    StepAttemptFailed,
+    StepCanceled,
+    StepCancelRequested,
+    StepFailed,
+    StepQueued,
+    StepSkipped,
+    StepStarted,
+    StepSucceeded,
+    TimerFired,
+    TimerKind,
+    TimerStarted,
+    WaitMatched,
+    WaitOpened,
+)
+from holdfast.v1.payload_pb2 import Payload
+from holdfast.v1.run_pb2 import RunState as RunStateEnum
+from holdfast_server.engine import failures, state as st
+from holdfast_server.engine.plan import Plan, StepPlan
+from holdfast_server.engine.state import (
+    BufferedSignal,
+    GateRecord,
+    RequestRecord,
+    RunState,
+    Scope,
+    StepRecord,
+    new_scope,
+)
+from holdfast_server.engine.times import timestamp_us
+
+__all__ = ["apply", "evolve", "fold", "start_state"]
+
+REMEMBERED_REQUESTS = 1_000
+
+
+def start_state(plan: Plan, event: HistoryEvent) -> RunState:
+    """The state after the first event of a history, which must be RunStarted."""
+    body = event.run_started
+    run = RunState(plan, body.namespace, body.run_id, body.key)
+    run.scopes[""] = new_scope("", plan.block)
+    apply(run, event, "run_started", body)
+    return run
+
+
+def evolve(run: RunState, event: HistoryEvent) -> None:
+    """Applies one event that is next in order.
+
+    Raises:
+        ValueError: it is not the next one.
+    """
+    if event.seq != run.seq + 1:
+        message = f"event {event.seq} of run {run.run_id} does not follow event {run.seq}"
+        raise ValueError(message)
+    name = event.WhichOneof("body")
+    if name is None:
+        message = f"event {event.seq} of run {run.run_id} has no body this version knows"
+        raise ValueError(message)
+    apply(run, event, name, getattr(event, name))
+
+
+def fold(plan: Plan, events: Iterable[HistoryEvent]) -> RunState:
+    """The state of a run from its whole history."""
+    source = iter(events)
+    run = start_state(plan, next(source))
+    for event in source:
+        evolve(run, event)
+    return run
+
+
+def apply(run: RunState, event: HistoryEvent, name: str, body: Any) -> None:
+    """Applies the named body of an event whose place in the order is known to be right."""
+    run.seq = event.seq
+    run.time_us = timestamp_us(event.time)
+    if event.HasField("request"):
+        run.requests.setdefault(event.request.id, RequestRecord(event.request.hash, event.seq))
+        if len(run.requests) > REMEMBERED_REQUESTS:
+            del run.requests[next(iter(run.requests))]
+    HANDLERS[name](run, event, body)
+
+
+def _started(run: RunState, event: HistoryEvent, body: RunStarted) -> None:
+    run.input = _payload(run, ("input",), body.input if body.HasField("input") else None)
+    run.attributes = dict(body.attributes)
+    run.started_by = event.actor if event.HasField("actor") else None
+    run.traceparent = body.traceparent
+    run.start_us = run.time_us
+    if body.HasField("start_after_time"):
+        run.start_after_us = timestamp_us(body.start_after_time)
+    run.begun = run.start_after_us == 0
+    if body.HasField("deadline_time"):
+        run.deadline_us = timestamp_us(body.deadline_time)
+
+
+def _paused(run: RunState, _event: HistoryEvent, _body: RunPaused) -> None:
+    run.state = RunStateEnum.RUN_STATE_PAUSED
+    run.pause_us = run.time_us
+
+
+def _resumed(run: RunState, _event: HistoryEvent, _body: RunResumed) -> None:
+    run.state = RunStateEnum.RUN_STATE_RUNNING
+    run.pause_us = 0
+
+
+def _cancel_requested(run: RunState, _event: HistoryEvent, body: RunCancelRequested) -> None:
+    run.state = RunStateEnum.RUN_STATE_RUNNING
+    run.pause_us = 0
+    run.begun = True
+    run.cancel_reason = body.reason
+    run.root.closing = run.root.closing or RunStateEnum.RUN_STATE_CANCELED
+
+
+def _reopened(run: RunState, _event: HistoryEvent, body: RunReopened) -> None:
+    run.state = RunStateEnum.RUN_STATE_RUNNING
+    run.run_epoch = body.run_epoch
+    run.close_us = 0
+    run.pause_us = 0
+    run.begun = True
+    run.failure = None
+    run.output = None
+    run.cancel_reason = ""
+    run.deadline_us = timestamp_us(body.deadline_time) if body.HasField("deadline_time") else 0
+    reset = set(body.reset_paths)
+    for scope in run.scopes.values():
+        scope.closing = 0
+        scope.failure = None
+        _reset_scope(scope, {step.index for step in scope.block.steps if scope.path(step) in reset})
+
+
+def _reset_scope(scope: Scope, reset: set[int]) -> None:
+    for step in scope.block.steps:
+        record = scope.steps[step.index]
+        if record is None:
+            continue
+        if record.edges is not None:
+            for position, edge in enumerate(step.after):
+                if edge.source in reset:
+                    record.edges[position] = st.UNRESOLVED
+        if step.index in reset:
+            scope.steps[step.index] = StepRecord(
+                attempt=record.attempt,
+                lease=record.lease,
+                input_revision=record.input_revision,
+                revision=record.revision,
+                settled=record.settled,
+                edges=record.edges,
+            )
+            scope.unfinished += 1
+
+
+def _close(run: RunState, state: int) -> None:
+    run.state = state
+    run.close_us = run.time_us
+    run.pause_us = 0
+
+
+def _succeeded(run: RunState, _event: HistoryEvent, body: RunSucceeded) -> None:
+    _close(run, RunStateEnum.RUN_STATE_SUCCEEDED)
+    run.output = body.output if body.HasField("output") else None
+
+
+def _failed(run: RunState, _event: HistoryEvent, body: RunFailed) -> None:
+    _close(run, RunStateEnum.RUN_STATE_FAILED)
+    run.failure = body.failure
+
+
+def _canceled(run: RunState, _event: HistoryEvent, _body: RunCanceled) -> None:
+    _close(run, RunStateEnum.RUN_STATE_CANCELED)
+
+
+def _timed_out(run: RunState, _event: HistoryEvent, _body: RunTimedOut) -> None:
+    _close(run, RunStateEnum.RUN_STATE_TIMED_OUT)
+
+
+def _terminated(run: RunState, _event: HistoryEvent, body: RunTerminated) -> None:
+    _close(run, RunStateEnum.RUN_STATE_TERMINATED)
+    run.cancel_reason = body.reason
+    run.waits.clear()
+    for scope in run.scopes.values():
+        scope.unfinished = 0
+        for index in range(len(scope.steps)):
+            record = scope.record(index)
+            if record.state not in st.FINAL:
+                record.state = st.CANCELED
+                record.finish_us = run.time_us
+
+
+def _step(run: RunState, path: str) -> tuple[Scope, StepPlan, StepRecord]:
+    found = run.locate(path)
+    if found is None:
+        message = f"run {run.run_id} has no step {path!r}"
+        raise ValueError(message)
+    scope, step = found
+    return scope, step, scope.record(step.index)
+
+
+def _queued(run: RunState, _event: HistoryEvent, body: StepQueued) -> None:
+    _scope, _step_plan, record = _step(run, body.path)
+    record.state = st.QUEUED
+    record.attempt = body.attempt
+    record.handler = body.handler
+    record.queue = body.queue
+    revision = body.input_revision
+    if revision != record.input_revision:
+        record.input_revision = revision
+        record.input = body.input if body.HasField("input") else None
+    record.attempts_left = body.attempts_left
+    record.fallback_rule = body.fallback_rule
+    record.due_us = 0
+    record.worker_id = ""
+    if not record.schedule_us:
+        record.schedule_us = run.time_us
+    record.schedule_to_start_us = (
+        timestamp_us(body.schedule_to_start_time) if body.HasField("schedule_to_start_time") else 0
+    )
+    if body.HasField("schedule_to_close_time"):
+        record.schedule_to_close_us = timestamp_us(body.schedule_to_close_time)
+
+
+def _step_started(run: RunState, _event: HistoryEvent, body: StepStarted) -> None:
+    _scope, _step_plan, record = _step(run, body.path)
+    record.state = st.RUNNING
+    record.worker_id = body.worker_id
+    record.lease = body.lease
+    record.start_us = run.time_us
+
+
+def _attempt_failed(run: RunState, _event: HistoryEvent, body: StepAttemptFailed) -> None:
+    _scope, _step_plan, record = _step(run, body.path)
+    record.state = st.BACKING_OFF
+    record.failure = body.failure
+    record.due_us = timestamp_us(body.retry_time) if body.HasField("retry_time") else 0
+    _settle(record, body.failure)
+
+
+def _settle(record: StepRecord, failure: Failure | None = None) -> None:
+    """Remembers whose result was taken; failures of the server's own (timeouts, lost workers) are nobody's."""
+    if record.attempt and (failure is None or not failures.of_server(failure.type)):
+        record.settled = (record.attempt, record.lease)
+
+
+def _finish(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, state: int) -> None:
+    record.state = state
+    record.finish_us = run.time_us
+    record.due_us = 0
+    record.fence_us = 0
+    scope.unfinished -= 1
+    if step.kind == "wait":
+        run.waits.pop(scope.path(step), None)
+
+
+def _resolve(scope: Scope, edges: Iterable[Any]) -> None:
+    for edge in edges:
+        index = scope.block.by_name[edge.target]
+        target = scope.record(index)
+        if target.edges is None:
+            target.edges = [st.UNRESOLVED] * len(scope.block.steps[index].after)
+        target.edges[edge.index] = edge.resolution
+
+
+def _step_succeeded(run: RunState, _event: HistoryEvent, body: StepSucceeded) -> None:
+    path = body.path
+    scope, step, record = _step(run, path)
+    _finish(run, scope, step, record, st.SUCCEEDED)
+    record.output = _payload(run, ("steps", path, "output"), body.output) if body.HasField("output") else None
+    record.answered_by = body.answered_by
+    record.failure = None
+    if not record.schedule_us:
+        record.schedule_us = run.time_us
+    _settle(record)
+    _resolve(scope, body.edges)
+
+
+def _step_failed(run: RunState, _event: HistoryEvent, body: StepFailed) -> None:
+    scope, step, record = _step(run, body.path)
+    _finish(run, scope, step, record, st.FAILED)
+    record.failure = body.failure
+    record.handled = body.handled
+    _settle(record, body.failure)
+    _resolve(scope, body.edges)
+    if not body.handled:
+        _unhandled(scope, body.path, body.failure)
+
+
+def _unhandled(scope: Scope, path: str, failure: Failure) -> None:
+    if scope.failure is None:
+        scope.failure = Failure()
+        scope.failure.CopyFrom(failure)
+        scope.failure.step_path = path
+    if scope.block.fail_fast and not scope.closing:
+        scope.closing = RunStateEnum.RUN_STATE_FAILED
+
+
+def _step_skipped(run: RunState, _event: HistoryEvent, body: StepSkipped) -> None:
+    scope, step, record = _step(run, body.path)
+    _finish(run, scope, step, record, st.SKIPPED)
+    record.skip_reason = body.reason
+    _resolve(scope, body.edges)
+    for path in body.unhandled_paths:
+        failed_scope, _failed_step, failed = _step(run, path)
+        failed.handled = False
+        if failed.failure is not None:
+            _unhandled(failed_scope, path, failed.failure)
+
+
+def _step_cancel_requested(run: RunState, _event: HistoryEvent, body: StepCancelRequested) -> None:
+    _scope, _step_plan, record = _step(run, body.path)
+    record.fence_us = timestamp_us(body.fence_time)
+    record.cancel_cause = body.cause
+
+
+def _step_canceled(run: RunState, _event: HistoryEvent, body: StepCanceled) -> None:
+    scope, step, record = _step(run, body.path)
+    _finish(run, scope, step, record, st.CANCELED)
+    record.cancel_cause = body.cause
+    _settle(record)
+    _resolve(scope, body.edges)
+
+
+def _timer_started(run: RunState, _event: HistoryEvent, body: TimerStarted) -> None:
+    _scope, _step_plan, record = _step(run, body.path)
+    record.state = st.WAITING
+    record.schedule_us = run.time_us
+    record.due_us = timestamp_us(body.due_time)
+
+
+def _timer_fired(run: RunState, _event: HistoryEvent, body: TimerFired) -> None:
+    if body.kind == TimerKind.TIMER_KIND_START:
+        run.begun = True
+    elif body.kind == TimerKind.TIMER_KIND_RUN_TIMEOUT:
+        run.begun = True
+        run.deadline_us = 0
+        run.root.closing = run.root.closing or RunStateEnum.RUN_STATE_TIMED_OUT
+
+
+def _gate_opened(run: RunState, _event: HistoryEvent, body: GateOpened) -> None:
+    _scope, _step_plan, record = _step(run, body.path)
+    record.state = st.IN_REVIEW if body.review_rule else st.WAITING
+    run.waits.pop(body.path, None)
+    if not record.schedule_us:
+        record.schedule_us = run.time_us
+    record.revision = body.revision
+    record.due_us = timestamp_us(body.deadline_time) if body.HasField("deadline_time") else 0
+    record.gate = GateRecord(
+        body.reason,
+        body.content,
+        body.content_hash,
+        run.time_us,
+        record.due_us,
+        failure=body.failure if body.HasField("failure") else None,
+        review_rule=body.review_rule,
+    )
+
+
+def _gate(run: RunState, path: str) -> tuple[StepRecord, GateRecord]:
+    _scope, _step_plan, record = _step(run, path)
+    if record.gate is None:
+        message = f"run {run.run_id} has no gate at {path!r}"
+        raise ValueError(message)
+    return record, record.gate
+
+
+def _gate_decided(run: RunState, event: HistoryEvent, body: GateDecisionRecorded) -> None:
+    _record, gate = _gate(run, body.path)
+    gate.decisions.append(
+        GateDecision(
+            decision=body.decision,
+            actor=event.actor,
+            time=event.time,
+            payload=body.payload if body.HasField("payload") else None,
+            comment=body.comment,
+            revision=body.revision,
+        )
+    )
+
+
+def _gate_revised(run: RunState, _event: HistoryEvent, body: GateRevised) -> None:
+    record, gate = _gate(run, body.path)
+    record.revision = body.revision
+    gate.content_hash = body.content_hash
+    if body.HasField("content"):
+        gate.content = body.content
+    if body.HasField("approvers"):
+        gate.approvers = body.approvers
+    if body.HasField("deadline_time"):
+        gate.deadline_us = record.due_us = timestamp_us(body.deadline_time)
+    if body.cause == ReviseCause.REVISE_CAUSE_ESCALATE:
+        gate.escalated = True
+
+
+def _gate_resolved(run: RunState, _event: HistoryEvent, body: GateResolved) -> None:
+    record, gate = _gate(run, body.path)
+    gate.resolution = body.resolution
+    gate.rule = body.rule
+    gate.resolve_us = run.time_us
+    record.due_us = 0
+
+
+def _wait_opened(run: RunState, _event: HistoryEvent, body: WaitOpened) -> None:
+    _scope, _step_plan, record = _step(run, body.path)
+    record.state = st.WAITING
+    record.schedule_us = run.time_us
+    record.input = body.input if body.HasField("input") else None
+    record.due_us = timestamp_us(body.due_time) if body.HasField("due_time") else 0
+    run.waits[body.path] = None
+
+
+def _signal_received(run: RunState, event: HistoryEvent, body: SignalReceived) -> None:
+    payload = body.payload if body.HasField("payload") else None
+    run.signals[event.seq] = BufferedSignal(body.name, payload, run.time_us)
+    _payload(run, ("signals", str(event.seq)), payload)
+
+
+def _wait_matched(run: RunState, _event: HistoryEvent, body: WaitMatched) -> None:
+    run.signals.pop(body.signal_seq, None)
+    run.large.pop(("signals", str(body.signal_seq)), None)
+    run.waits.pop(body.path, None)
+
+
+def _payload(run: RunState, head: tuple[str, ...], payload: Payload | None) -> Payload | None:
+    if payload is not None and payload.HasField("ref"):
+        run.large[head] = payload.ref.sha256
+    return payload
+
+
+HANDLERS: dict[str, Callable[[RunState, HistoryEvent, Any], None]] = {
+    "run_started": _started,
+    "run_paused": _paused,
+    "run_resumed": _resumed,
+    "run_cancel_requested": _cancel_requested,
+    "run_reopened": _reopened,
+    "run_succeeded": _succeeded,
+    "run_failed": _failed,
+    "run_canceled": _canceled,
+    "run_terminated": _terminated,
+    "run_timed_out": _timed_out,
+    "step_queued": _queued,
+    "step_started": _step_started,
+    "step_attempt_failed": _attempt_failed,
+    "step_succeeded": _step_succeeded,
+    "step_failed": _step_failed,
+    "step_skipped": _step_skipped,
+    "step_canceled": _step_canceled,
+    "step_cancel_requested": _step_cancel_requested,
+    "timer_started": _timer_started,
+    "timer_fired": _timer_fired,
+    "gate_opened": _gate_opened,
+    "gate_decision_recorded": _gate_decided,
+    "gate_revised": _gate_revised,
+    "gate_resolved": _gate_resolved,
+    "wait_opened": _wait_opened,
+    "signal_received": _signal_received,
+    "wait_matched": _wait_matched,
+}
+"""How each event changes the state; an architecture test checks that no event of the contract is missing."""

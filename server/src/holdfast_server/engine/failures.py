@@ -1,0 +1,81 @@
+"""Failure types of the server, how they are made, and how rules match them."""
+
+from google.protobuf.duration_pb2 import Duration
+
+from holdfast.v1.failure_pb2 import Failure
+from holdfast.v1.payload_pb2 import Payload
+
+__all__ = ["RESERVED", "failure", "matches", "of_server", "of_user", "retry_after_us"]
+
+SCHEDULE_TO_START = "Timeout.ScheduleToStart"
+START_TO_CLOSE = "Timeout.StartToClose"
+SCHEDULE_TO_CLOSE = "Timeout.ScheduleToClose"
+HEARTBEAT = "Timeout.Heartbeat"
+WAIT = "Timeout.Wait"
+GATE = "Timeout.Gate"
+LOST = "Lost"
+SCHEMA_VIOLATION = "SchemaViolation"
+EXPRESSION_ERROR = "ExpressionError"
+PAYLOAD_TOO_LARGE = "PayloadTooLarge"
+REJECTED = "Rejected"
+
+RESERVED = frozenset(
+    {
+        SCHEDULE_TO_START,
+        START_TO_CLOSE,
+        SCHEDULE_TO_CLOSE,
+        HEARTBEAT,
+        WAIT,
+        GATE,
+        LOST,
+        "Canceled",
+        SCHEMA_VIOLATION,
+        EXPRESSION_ERROR,
+        PAYLOAD_TOO_LARGE,
+        "LoopLimit",
+        REJECTED,
+        "NoSuchSignal",
+        "ChildFailed",
+        "ChildCanceled",
+        "MapFailed",
+        "BudgetExceeded",
+        "LimitExceeded",
+    }
+)
+"""Names user code may not raise; `11-contract`."""
+
+
+def failure(
+    kind: str, message: str, *, retryable: bool = False, details: Payload | None = None, cause: Failure | None = None
+) -> Failure:
+    """A failure of the server's own making."""
+    return Failure(type=kind, message=message, retryable=retryable, details=details, cause=cause)
+
+
+def of_server(kind: str) -> bool:
+    """Whether a failure of an attempt was found by the server and not reported by a worker."""
+    return kind == LOST or kind.startswith("Timeout.")
+
+
+def of_user(reported: Failure) -> Failure:
+    """What is recorded of a failure a worker reports: reserved types are marked as the user's, empty ones named."""
+    if reported.type in RESERVED or reported.type.startswith("Timeout."):
+        reported.type = f"User.{reported.type}"
+    elif not reported.type:
+        reported.type = "Error"
+    return reported
+
+
+def matches(patterns: tuple[str, ...], kind: str) -> bool:
+    """Whether a failure type fits one of the patterns: `*`, exact, or `Prefix.*`."""
+    return any(
+        pattern in ("*", kind) or (pattern.endswith(".*") and kind.startswith(pattern[:-1])) for pattern in patterns
+    )
+
+
+def retry_after_us(value: Failure) -> int | None:
+    """The wait a failure demands before the next attempt, in microseconds; None if it demands none."""
+    if not value.HasField("retry_after"):
+        return None
+    wait: Duration = value.retry_after
+    return max(0, wait.seconds * 1_000_000 + wait.nanos // 1_000)

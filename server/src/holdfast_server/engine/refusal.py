@@ -1,0 +1,30 @@
+"""How the engine says no: a typed refusal, raised before any event is made."""
+
+from collections.abc import Mapping
+
+from holdfast.v1.errors_pb2 import ErrorReason
+
+__all__ = ["Refused"]
+
+
+class Refused(Exception):
+    """A request that is not carried out.
+
+    Attributes:
+        reason: one of the published reasons.
+        metadata: facts for programs, for example `limit`, `value`, `actual`.
+        violations: (field, description) of each faulty field.
+    """
+
+    def __init__(
+        self,
+        reason: ErrorReason,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        violations: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.violations = violations

@@ -1,0 +1,84 @@
+"""Templates evaluated for a step, with every way that can go wrong turned into the step's failure."""
+
+from holdfast.v1.failure_pb2 import Failure
+from holdfast.v1.payload_pb2 import Payload
+from holdfast_server.engine import failures
+from holdfast_server.engine.expressions import ExpressionError, Template
+from holdfast_server.engine.payloads import OpaquePayloadError, payload_size
+from holdfast_server.engine.plan import StepPlan
+from holdfast_server.engine.state import Scope
+from holdfast_server.engine.turn import Turn
+
+__all__ = ["StepFault", "check_size", "render", "render_input", "render_text"]
+
+
+class StepFault(Exception):
+    """What was evaluated for a step is the reason it fails.
+
+    Attributes:
+        failure: the failure of the step.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def expression_fault(error: Exception, what: str) -> StepFault:
+    """The fault for an expression that could not be evaluated."""
+    return StepFault(failures.failure(failures.EXPRESSION_ERROR, f"{what}: {error}"))
+
+
+def check_size(turn: Turn, payload: Payload | None, what: str) -> None:
+    """Refuses payloads above the limit.
+
+    Raises:
+        StepFault: PayloadTooLarge.
+    """
+    limit = turn.settings.payload_bytes
+    if payload is None or payload_size(payload) <= limit:
+        return
+    message = f"{what} has {payload_size(payload)} bytes; the limit payload_bytes is {limit}"
+    raise StepFault(failures.failure(failures.PAYLOAD_TOO_LARGE, message))
+
+
+def render(turn: Turn, scope: Scope, template: Template, what: str) -> Payload | None:
+    """The payload a template gives; None for null.
+
+    Raises:
+        StepFault: ExpressionError or PayloadTooLarge.
+    """
+    try:
+        payload = template.render(turn.names(scope))
+    except (ExpressionError, OpaquePayloadError) as error:
+        raise expression_fault(error, what) from error
+    check_size(turn, payload, what)
+    return None if payload is None else turn.bag.intern(payload)
+
+
+def render_text(turn: Turn, scope: Scope, template: Template, what: str) -> str:
+    """The text a template gives.
+
+    Raises:
+        StepFault: ExpressionError.
+    """
+    try:
+        return template.text(turn.names(scope))
+    except (ExpressionError, OpaquePayloadError) as error:
+        raise expression_fault(error, what) from error
+
+
+def render_input(turn: Turn, scope: Scope, step: StepPlan) -> Payload | None:
+    """The input of a step, checked against its schema.
+
+    Raises:
+        StepFault: ExpressionError, PayloadTooLarge or SchemaViolation.
+    """
+    payload = None if step.input is None else render(turn, scope, step.input, f"the input of step {step.name!r}")
+    if step.input_schema is not None:
+        faults = step.input_schema.check(turn.bag.decode(payload))
+        if faults:
+            listed = "; ".join(f"{fault.path or '(root)'}: {fault.message}" for fault in faults)
+            message = f"the input of step {step.name!r} does not fit its schema: {listed}"
+            raise StepFault(failures.failure(failures.SCHEMA_VIOLATION, message))
+    return payload

@@ -1,0 +1,25 @@
+"""The limits and intervals the engine decides by. Defaults: the table of limits in `docs/semantics.md`."""
+
+from dataclasses import dataclass
+
+__all__ = ["EngineSettings"]
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Rules that are the server's, not the workflow's."""
+
+    cancel_grace_us: int = 30_000_000
+    """Time a cancelled attempt has to end by itself."""
+    inline_bytes: int = 8 * 1024
+    """Payloads above this are stored once and referred to."""
+    payload_bytes: int = 4 * MIB
+    """Largest payload."""
+    unconsumed_signals: int = 1_000
+    """Signals a run may hold that nothing has taken."""
+    remembered_requests: int = 1_000
+    """Changes of a run whose request ids are remembered."""
+    gate_body_bytes: int = 256 * 1024
+    """Largest rendered body of a gate."""

@@ -1,0 +1,219 @@
+"""What is known of a run: the fold of its history and nothing else.
+
+Blocks are held as scopes so that nested ones (maps, loops) are more scopes and not another shape. Step records come into
+being when something first happens to a step; a missing record means PENDING with no edge resolved.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from holdfast.v1.actor_pb2 import Actor
+from holdfast.v1.definition_pb2 import Approvers
+from holdfast.v1.failure_pb2 import Failure
+from holdfast.v1.gate_pb2 import GateContent, GateDecision
+from holdfast.v1.payload_pb2 import JsonValue, Payload
+from holdfast.v1.run_pb2 import RunState as RunStateEnum, StepState
+from holdfast_server.engine.plan import BlockPlan, Plan, StepPlan
+
+__all__ = ["FINAL", "OPEN_RUN", "BufferedSignal", "GateRecord", "RequestRecord", "RunState", "Scope", "StepRecord"]
+
+PENDING = StepState.STEP_STATE_PENDING
+QUEUED = StepState.STEP_STATE_QUEUED
+RUNNING = StepState.STEP_STATE_RUNNING
+BACKING_OFF = StepState.STEP_STATE_BACKING_OFF
+WAITING = StepState.STEP_STATE_WAITING
+IN_REVIEW = StepState.STEP_STATE_IN_REVIEW
+SUCCEEDED = StepState.STEP_STATE_SUCCEEDED
+FAILED = StepState.STEP_STATE_FAILED
+SKIPPED = StepState.STEP_STATE_SKIPPED
+CANCELED = StepState.STEP_STATE_CANCELED
+
+FINAL = frozenset({SUCCEEDED, FAILED, SKIPPED, CANCELED})
+"""Step states that do not change any more within a run epoch."""
+
+OPEN_RUN = frozenset({RunStateEnum.RUN_STATE_RUNNING, RunStateEnum.RUN_STATE_PAUSED})
+"""States of runs that are not closed."""
+
+UNRESOLVED, TAKEN, DEAD, ERROR = 0, 1, 2, 3
+"""Resolutions of an edge; the last three are the values of `EdgeResolution`."""
+
+
+@dataclass(slots=True)
+class GateRecord:
+    """A gate of a step, open or resolved."""
+
+    reason: int
+    content: GateContent
+    content_hash: bytes
+    open_us: int
+    deadline_us: int = 0
+    """0 means never."""
+    approvers: Approvers | None = None
+    """Set once delegated or escalated; else the definition's hold."""
+    escalated: bool = False
+    decisions: list[GateDecision] = field(default_factory=list)
+    resolution: int = 0
+    rule: int = 0
+    resolve_us: int = 0
+    failure: Failure | None = None
+    review_rule: int = 0
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """One activation. Times are microseconds since the Unix epoch, 0 for never."""
+
+    state: int = PENDING
+    attempt: int = 0
+    attempts_left: int = 0
+    """Attempts the policy in force still allows after the present one fails."""
+    fallback_rule: int = 0
+    lease: int = 0
+    handler: str = ""
+    queue: str = ""
+    worker_id: str = ""
+    input: Payload | None = None
+    input_revision: int = 0
+    output: Payload | None = None
+    failure: Failure | None = None
+    schedule_us: int = 0
+    start_us: int = 0
+    finish_us: int = 0
+    due_us: int = 0
+    """What BACKING_OFF or WAITING wait for."""
+    schedule_to_start_us: int = 0
+    schedule_to_close_us: int = 0
+    fence_us: int = 0
+    """When a cancelled attempt is fenced; 0 means no cancel was requested."""
+    cancel_cause: int = 0
+    settled: tuple[int, int] = (0, 0)
+    """(attempt, lease) of the last result a worker gave that was accepted."""
+    edges: list[int] | None = None
+    """Resolution of each edge into the step; None means all unresolved."""
+    skip_reason: int = 0
+    handled: bool = False
+    answered_by: str = ""
+    revision: int = 0
+    """Last revision of a gate of this activation."""
+    gate: GateRecord | None = None
+
+
+@dataclass(slots=True)
+class Scope:
+    """One block in execution."""
+
+    prefix: str
+    """What stands in front of step names in paths: empty for the run's own block, else it ends with `/`."""
+    block: BlockPlan
+    steps: list[StepRecord | None]
+    unfinished: int
+    closing: int = 0
+    """`RunState` the block is closing with (FAILED, CANCELED, TIMED_OUT); 0 while it goes on."""
+    failure: Failure | None = None
+    """The first unhandled failure."""
+
+    def record(self, index: int) -> StepRecord:
+        """The record of a step, made if there is none yet."""
+        found = self.steps[index]
+        if found is None:
+            found = self.steps[index] = StepRecord()
+        return found
+
+    def state_of(self, index: int) -> int:
+        """The `StepState` of a step."""
+        found = self.steps[index]
+        return PENDING if found is None else found.state
+
+    def path(self, step: StepPlan) -> str:
+        """Path of a step's activation."""
+        return self.prefix + step.name
+
+
+@dataclass(frozen=True, slots=True)
+class BufferedSignal:
+    """A signal nothing has taken yet."""
+
+    name: str
+    payload: Payload | None
+    receive_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A change that was made, so that its repetition gets the same answer."""
+
+    hash: bytes
+    seq: int
+    """Sequence number of the first event it caused."""
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run."""
+
+    plan: Plan
+    namespace: str
+    run_id: str
+    key: str
+    state: int = RunStateEnum.RUN_STATE_RUNNING
+    seq: int = 0
+    time_us: int = 0
+    """Time of the last event."""
+    run_epoch: int = 1
+    input: Payload | None = None
+    output: Payload | None = None
+    failure: Failure | None = None
+    attributes: dict[str, JsonValue] = field(default_factory=dict)
+    started_by: Actor | None = None
+    traceparent: str = ""
+    start_us: int = 0
+    close_us: int = 0
+    start_after_us: int = 0
+    begun: bool = False
+    """False while a delayed start is waited for."""
+    deadline_us: int = 0
+    pause_us: int = 0
+    cancel_reason: str = ""
+    scopes: dict[str, Scope] = field(default_factory=dict)
+    waits: dict[str, None] = field(default_factory=dict)
+    """Paths of open waits, oldest first."""
+    signals: dict[int, BufferedSignal] = field(default_factory=dict)
+    """By the sequence number of their event, oldest first."""
+    requests: dict[str, RequestRecord] = field(default_factory=dict)
+    large: dict[tuple[str, ...], bytes] = field(default_factory=dict)
+    """Hashes of payloads kept by reference that expressions can name, by their head."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the run is not closed."""
+        return self.state in OPEN_RUN
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing new may start."""
+        return self.state == RunStateEnum.RUN_STATE_PAUSED
+
+    @property
+    def root(self) -> Scope:
+        """The run's own block."""
+        return self.scopes[""]
+
+    def locate(self, path: str) -> tuple[Scope, StepPlan] | None:
+        """The scope and step an activation path names; None if there is no such activation."""
+        head, slash, name = path.rpartition("/")
+        scope = self.scopes.get(head + slash)
+        if scope is None:
+            return None
+        index = scope.block.by_name.get(name)
+        return None if index is None else (scope, scope.block.steps[index])
+
+    def activations(self) -> Iterator[tuple[Scope, StepPlan, StepRecord | None]]:
+        """All activations in the order of the definition."""
+        for scope in self.scopes.values():
+            for step in scope.block.steps:
+                yield scope, step, scope.steps[step.index]
+
+
+def new_scope(prefix: str, block: BlockPlan) -> Scope:
+    """A block at its beginning."""
+    return Scope(prefix, block, [None] * len(block.steps), len(block.steps))

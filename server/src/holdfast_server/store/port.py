@@ -1,0 +1,248 @@
+"""What the server needs of a database; adapters live beside this file and pass one conformance suite.
+
+Rows are plain: the store knows runs, their histories as opaque rows, payloads, definitions and a few settings, and
+nothing of what they mean.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = [
+    "Commit",
+    "HistoryRow",
+    "NewRun",
+    "PayloadRow",
+    "RunQuery",
+    "RunRow",
+    "RunUpdate",
+    "Store",
+    "StoreConflictError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreLockedError",
+    "StoreTooNewError",
+    "VersionRow",
+]
+
+
+class StoreError(Exception):
+    """The database could not do what was asked; whether a commit took effect is unknown."""
+
+
+class StoreConflictError(StoreError):
+    """The commit contradicts what is stored (a taken id, an unknown run); nothing of it was written."""
+
+
+class StoreLockedError(StoreError):
+    """Another server has the database open."""
+
+    def __init__(self, location: str, owner: str) -> None:
+        super().__init__(f"{location} is in use by {owner}")
+        self.location = location
+        self.owner = owner
+
+
+class StoreTooNewError(StoreError):
+    """The database was written by a newer version."""
+
+    def __init__(self, location: str, found: int, known: int) -> None:
+        super().__init__(f"{location} has schema version {found}; this server knows versions up to {known}")
+        self.location = location
+        self.found = found
+        self.known = known
+
+
+class StoreCorruptError(StoreError):
+    """The database is not what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be inserted. Times are microseconds since the Unix epoch."""
+
+    key: int
+    """Integer key of the run, assigned by the server, never reused."""
+    namespace: str
+    run_id: str
+    workflow: str
+    version: int
+    business_key: str
+    """Empty means none."""
+    start_time_us: int
+    request_id: str
+    """Empty means none; else unique in the namespace."""
+    request_hash: bytes
+    attributes_json: str
+    state: int = 1
+    """`RunState`: RUNNING."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunUpdate:
+    """What changes in a run's row: written when a run closes or is reopened, and lazily for lists."""
+
+    key: int
+    state: int
+    """`RunState`."""
+    close_time_us: int
+    """0 while open."""
+    run_epoch: int
+    last_seq: int
+    waiting_reason: int
+    status_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """Events of one run, serialized as one `HistoryBatch`."""
+
+    run_key: int
+    first_seq: int
+    count: int
+    blob: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadRow:
+    """A large payload, serialized as one `Payload`, and a run that refers to it."""
+
+    sha256: bytes
+    blob: bytes
+    run_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """One version of a workflow."""
+
+    namespace: str
+    name: str
+    version: int
+    definition_hash: bytes
+    definition: bytes
+    """Serialized `WorkflowDefinition`."""
+    source: str
+    format: int
+    register_time_us: int
+
+
+@dataclass(slots=True)
+class Commit:
+    """Everything one group writes, in one transaction."""
+
+    new_runs: list[NewRun] = field(default_factory=list)
+    history: list[HistoryRow] = field(default_factory=list)
+    payloads: list[PayloadRow] = field(default_factory=list)
+    updates: list[RunUpdate] = field(default_factory=list)
+    versions: list[VersionRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as stored."""
+
+    key: int
+    namespace: str
+    run_id: str
+    workflow: str
+    version: int
+    business_key: str
+    state: int
+    start_time_us: int
+    close_time_us: int
+    run_epoch: int
+    last_seq: int
+    """0 while the row has not been updated since the start."""
+    waiting_reason: int
+    status_message: str
+    request_id: str
+    request_hash: bytes
+    attributes_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """Which runs to list; latest start first, ties by key. All conditions must hold."""
+
+    namespace: str
+    states: Sequence[int] = ()
+    workflow: str = ""
+    business_key: str = ""
+    start_after_us: int | None = None
+    """Inclusive."""
+    start_before_us: int | None = None
+    """Exclusive."""
+    waiting_reasons: Sequence[int] = ()
+    before: tuple[int, int] | None = None
+    """(start_time_us, key) of the last row of the page before."""
+    limit: int = 100
+
+
+class Store(Protocol):
+    """A database. All methods raise StoreError when it fails."""
+
+    async def open(self) -> None:
+        """Takes the lock, checks the version, migrates.
+
+        Raises:
+            StoreLockedError, StoreTooNewError, StoreCorruptError: as they say.
+        """
+
+    async def close(self) -> None:
+        """Ends all connections and gives the lock back."""
+
+    @property
+    def description(self) -> str:
+        """For people, for example `sqlite 3.53.4`."""
+
+    @property
+    def schema_version(self) -> int:
+        """Version of the schema after `open`."""
+
+    async def commit(self, commit: Commit) -> None:
+        """Writes all of it durably, or nothing, or (after StoreError) one of the two."""
+
+    async def next_server_epoch(self) -> int:
+        """Durably counts one more start of a server, and answers the count (from 1)."""
+
+    async def token_key(self) -> bytes:
+        """The 32 secret bytes lease tokens are signed with; made at first use."""
+
+    async def last_run_key(self) -> int:
+        """The highest run key; 0 if there is none."""
+
+    async def open_runs(self) -> Sequence[RunRow]:
+        """All runs that are not closed, by key."""
+
+    async def run(self, namespace: str, run_id: str) -> RunRow | None:
+        """One run."""
+
+    async def known_starts(
+        self, namespace: str, run_ids: Sequence[str], request_ids: Sequence[str]
+    ) -> Sequence[RunRow]:
+        """The runs that have one of the ids or were started by one of the requests."""
+
+    async def runs(self, query: RunQuery) -> Sequence[RunRow]:
+        """A page of runs."""
+
+    async def count_runs(self, query: RunQuery) -> dict[int, int]:
+        """Number of runs by state; `before` and `limit` do not count."""
+
+    async def history(self, run_key: int, after_seq: int = 0, max_bytes: int | None = None) -> Sequence[HistoryRow]:
+        """Rows with an event after `after_seq`, in order; at least one if there is any, then as `max_bytes` allows."""
+
+    async def payloads(self, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Serialized payloads by hash; unknown ones are left out."""
+
+    async def version(self, namespace: str, name: str, version: int) -> VersionRow | None:
+        """One version; number 0 means the latest."""
+
+    async def version_by_hash(self, namespace: str, name: str, definition_hash: bytes) -> VersionRow | None:
+        """The version with that content."""
+
+    async def latest_versions(self, namespace: str, after_name: str, limit: int) -> Sequence[VersionRow]:
+        """The latest version of each workflow whose name is greater than `after_name`, by name."""
+
+    async def versions(self, namespace: str, name: str, before_version: int, limit: int) -> Sequence[VersionRow]:
+        """Versions below `before_version` (0: all), newest first."""
