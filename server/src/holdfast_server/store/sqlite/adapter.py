@@ -1,0 +1,322 @@
+"""The store port over one SQLite file, or over memory for tests.
+
+Four connections, each with a thread: one writes, one answers point reads, one answers lists (a long list must not
+delay a point read), one checkpoints. Where only one connection is safe or possible, it does everything.
+"""
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from holdfast_server.store.port import (
+    Commit,
+    HistoryRow,
+    RunQuery,
+    RunRow,
+    StoreCorruptError,
+    StoreError,
+    VersionRow,
+)
+from holdfast_server.store.sqlite.checkpoint import Checkpointer
+from holdfast_server.store.sqlite.connection import Connection, Opener, Role
+from holdfast_server.store.sqlite.driver import Driver, find_driver
+from holdfast_server.store.sqlite.failures import translated
+from holdfast_server.store.sqlite.lists import count_statement, page_statement
+from holdfast_server.store.sqlite.lock import LockFile
+from holdfast_server.store.sqlite.migrations import migrate, read_version
+from holdfast_server.store.sqlite.queries import QUERIES
+from holdfast_server.store.sqlite.writes import Transaction
+
+__all__ = ["SqliteStore"]
+
+_TOKEN_KEY_BYTES = 32
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    writer: Connection
+    reader: Connection
+    lister: Connection
+    checkpointer: Checkpointer | None
+
+
+class SqliteStore:
+    """A store in an SQLite file.
+
+    Args:
+        location: path of the file, made if missing, or `:memory:`.
+        clock_us: microseconds since the Unix epoch; tells others since when the database is in use.
+        random_bytes: makes the token key.
+        driver: the SQLite library; by default the best one installed.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        *,
+        clock_us: Callable[[], int] = _now_us,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        driver: Driver | None = None,
+    ) -> None:
+        # The real path, so that two names of one file have one lock.
+        self._path = None if location == ":memory:" else Path(os.path.realpath(location))
+        self._lock = None if self._path is None else LockFile(self._path, clock_us)
+        self._random_bytes = random_bytes
+        self._driver = driver
+        self._schema_version = 0
+        self._open: _Connections | None = None
+        self._exits = contextlib.AsyncExitStack()
+
+    @property
+    def description(self) -> str:
+        """For people, for example `sqlite 3.53.4`; `sqlite` before the first `open`."""
+        return "sqlite" if self._driver is None else self._driver.description
+
+    @property
+    def schema_version(self) -> int:
+        """Version of the schema; 0 before the first `open`."""
+        return self._schema_version
+
+    async def open(self) -> None:
+        """Take the lock, check the database, migrate it.
+
+        Raises:
+            StoreLockedError: another server has it open.
+            StoreTooNewError: a newer server has migrated it.
+            StoreCorruptError: it is damaged or belongs to another application.
+            StoreError: it cannot be opened, or is open already.
+        """
+        if self._open is not None:
+            raise StoreError(f"{self._location} is open already")
+        try:
+            self._open = await self._open_connections()
+        except BaseException:
+            await self._exits.aclose()
+            raise
+
+    async def close(self) -> None:
+        """End all connections, after what was handed to them, and give the lock back."""
+        self._open = None
+        await self._exits.aclose()
+
+    async def _open_connections(self) -> _Connections:
+        if self._driver is None:
+            self._driver = find_driver()
+        self._schema_version = 0
+        if self._lock is not None:
+            self._lock.acquire()
+            self._exits.callback(self._lock.release)
+        if self._path is not None:
+            _make_private_file(self._path)
+        opener = Opener(self._driver, self._path, self._examine)
+        writer = await self._connect(opener, Role.WRITER)
+        self._schema_version = await writer.call(lambda connection: migrate(connection, self._location))
+        await writer.call(self._check_newest)
+        if self._path is None:
+            return _Connections(writer, writer, writer, None)
+        log = self._path.with_name(f"{self._path.name}-wal")
+        if self._driver.several_connections:
+            reader = await self._connect(opener, Role.READER)
+            lister = await self._connect(opener, Role.READER)
+            checkpointer = Checkpointer(writer, await self._connect(opener, Role.CHECKPOINT), log)
+        else:
+            reader = lister = writer
+            checkpointer = Checkpointer(writer, None, log)
+        checkpointer.start()
+        self._exits.push_async_callback(checkpointer.stop)
+        return _Connections(writer, reader, lister, checkpointer)
+
+    async def _connect(self, opener: Opener, role: Role) -> Connection:
+        connection = Connection(opener, role)
+        _ = await connection
+        self._exits.push_async_callback(self._disconnect, connection)
+        return connection
+
+    async def _disconnect(self, connection: Connection) -> None:
+        module = self._known_driver.module
+        try:
+            await connection.close()
+        except module.Error as error:
+            raise translated(error, self._location, module) from error
+
+    def _examine(self, connection: sqlite3.Connection) -> None:
+        found = read_version(connection, self._location)
+        if self._schema_version not in (0, found):
+            raise StoreCorruptError(f"{self._location} was replaced while it was open; restart the server")
+
+    def _check_newest(self, connection: sqlite3.Connection) -> None:
+        """Look at what was written last: it is what a bad end would have damaged."""
+        for run, first_seq, _blob, consistent in connection.execute(QUERIES["newest_history"]).fetchall():
+            if not consistent:
+                raise StoreCorruptError(
+                    f"{self._location} is damaged at event {first_seq} of run {run}; restore it from a backup"
+                )
+
+    @property
+    def _location(self) -> str:
+        return ":memory:" if self._path is None else str(self._path)
+
+    @property
+    def _known_driver(self) -> Driver:
+        if self._driver is None:
+            raise StoreError(f"{self._location} is not open")
+        return self._driver
+
+    @property
+    def _connections(self) -> _Connections:
+        if self._open is None:
+            raise StoreError(f"{self._location} is not open")
+        return self._open
+
+    async def commit(self, commit: Commit) -> None:
+        """Write all of it durably, or nothing, or (after an error other than a conflict) one of the two.
+
+        Cancelling the caller does not stop it.
+
+        Raises:
+            StoreConflictError: it contradicts what is stored; nothing was written.
+            StoreError: the database failed.
+        """
+        connections = self._connections
+        transaction = Transaction(commit, keeps_nul=self._known_driver.keeps_nul)
+        if transaction.empty:
+            return
+        try:
+            await connections.writer.call(transaction)
+        finally:
+            if connections.checkpointer is not None:
+                connections.checkpointer.note(transaction.wal_bytes_guess)
+
+    async def next_server_epoch(self) -> int:
+        """Durably count one more start of a server, and answer the count (from 1)."""
+        rows = await self._connections.writer.call(_all("next_server_epoch"))
+        return int(rows[0][0])
+
+    async def token_key(self) -> bytes:
+        """Return the 32 secret bytes lease tokens are signed with; made at first use."""
+        rows = await self._connections.writer.call(_all("keep_token_key", self._random_bytes(_TOKEN_KEY_BYTES)))
+        return bytes(rows[0][0])
+
+    async def last_run_key(self) -> int:
+        """Return the highest run key; 0 if there is none."""
+        rows = await self._connections.reader.call(_all("last_run_key"))
+        return int(rows[0][0])
+
+    async def open_runs(self) -> Sequence[RunRow]:
+        """Return all runs that are not closed, by key."""
+        return _runs(await self._connections.lister.call(_all("runs_where_open")))
+
+    async def run(self, namespace: str, run_id: str) -> RunRow | None:
+        """Return one run."""
+        rows = _runs(await self._connections.reader.call(_all("runs_where_id", namespace, run_id)))
+        return rows[0] if rows else None
+
+    async def known_starts(
+        self, namespace: str, run_ids: Sequence[str], request_ids: Sequence[str]
+    ) -> Sequence[RunRow]:
+        """Return the runs that have one of the ids or were started by one of the requests, by key."""
+        known = _all("runs_where_known", namespace, self._texts(run_ids), self._texts(request_ids))
+        return _runs(await self._connections.reader.call(known))
+
+    async def runs(self, query: RunQuery) -> Sequence[RunRow]:
+        """Return a page of runs, latest start first."""
+        sql, parameters = page_statement(query)
+        return _runs(await self._connections.lister.call(lambda connection: _fetch(connection, sql, parameters)))
+
+    async def count_runs(self, query: RunQuery) -> dict[int, int]:
+        """Return the number of runs by state; `before` and `limit` do not count."""
+        sql, parameters = count_statement(query)
+        return dict(await self._connections.lister.call(lambda connection: _fetch(connection, sql, parameters)))
+
+    async def history(self, run_key: int, after_seq: int = 0, max_bytes: int | None = None) -> Sequence[HistoryRow]:
+        """Return rows with an event after `after_seq`, in order; at least one if there is any, then as they fit."""
+
+        def read(connection: sqlite3.Connection) -> list[HistoryRow]:
+            rows: list[HistoryRow] = []
+            size_bytes = 0
+            with contextlib.closing(connection.execute(QUERIES["history"], (run_key, after_seq))) as cursor:
+                for fields in cursor:
+                    row = HistoryRow(*fields)
+                    size_bytes += len(row.blob)
+                    if rows and max_bytes is not None and size_bytes > max_bytes:
+                        break
+                    rows.append(row)
+            return rows
+
+        return await self._connections.reader.call(read)
+
+    async def payloads(self, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return serialized payloads by hash; unknown ones are left out."""
+        offsets: list[tuple[int, int]] = []
+        offset = 1
+        for sha256 in hashes:
+            offsets.append((offset, len(sha256)))
+            offset += len(sha256)
+        wanted = _all("payloads", orjson.dumps(offsets).decode(), b"".join(hashes))
+        return dict(await self._connections.reader.call(wanted))
+
+    async def version(self, namespace: str, name: str, version: int) -> VersionRow | None:
+        """Return one version; number 0 means the latest."""
+        if version == 0:
+            return await self._one_version("versions_where_latest", namespace, name)
+        return await self._one_version("versions_where_number", namespace, name, version)
+
+    async def version_by_hash(self, namespace: str, name: str, definition_hash: bytes) -> VersionRow | None:
+        """Return the version with that content."""
+        return await self._one_version("versions_where_hash", namespace, name, definition_hash)
+
+    async def latest_versions(self, namespace: str, after_name: str, limit: int) -> Sequence[VersionRow]:
+        """Return the latest version of each workflow whose name is greater than `after_name`, by name."""
+        return await self._versions("versions_where_latest_of_each", namespace, after_name, limit)
+
+    async def versions(self, namespace: str, name: str, before_version: int, limit: int) -> Sequence[VersionRow]:
+        """Return versions below `before_version` (0: all), newest first."""
+        return await self._versions("versions_where_below", namespace, name, before_version, limit)
+
+    async def _versions(self, query: str, *parameters: object) -> list[VersionRow]:
+        rows = await self._connections.reader.call(_all(query, *parameters))
+        return [VersionRow(*row) for row in rows]
+
+    async def _one_version(self, query: str, *parameters: object) -> VersionRow | None:
+        rows = await self._versions(query, *parameters)
+        return rows[0] if rows else None
+
+    def _texts(self, texts: Iterable[str]) -> str:
+        """Return texts as a JSON array; those that this SQLite would cut off cannot have been stored."""
+        keeps_nul = self._known_driver.keeps_nul
+        return orjson.dumps([text for text in texts if keeps_nul or "\0" not in text]).decode()
+
+
+def _all(query: str, *parameters: object) -> Callable[[sqlite3.Connection], list[Any]]:
+    return lambda connection: _fetch(connection, QUERIES[query], parameters)
+
+
+def _fetch(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    with contextlib.closing(connection.execute(sql, parameters)) as cursor:
+        return cursor.fetchall()
+
+
+def _runs(rows: Iterable[Any]) -> list[RunRow]:
+    return [RunRow(*row) for row in rows]
+
+
+def _make_private_file(path: Path) -> None:
+    """Make the file if it is missing, for its owner only; SQLite gives its companions the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(f"{path} cannot be made ({error.strerror}); name a folder this user may write to") from error

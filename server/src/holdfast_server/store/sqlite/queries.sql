@@ -1,0 +1,135 @@
+-- Every statement of the adapter by its name. In statements that write, ?1 is a JSON array with one array per row and
+-- ?2 holds the binary columns of all rows one after the other; a row names its pieces by offset (from 1) and length.
+-- So a whole group is one statement with one step, which gives up the interpreter once and not once per row.
+
+-- name: insert_history
+INSERT INTO history (run, first_seq, count, blob)
+SELECT value ->> 0, value ->> 1, value ->> 2, substr(?2, value ->> 3, value ->> 4)
+FROM json_each(?1);
+
+-- name: insert_runs
+INSERT INTO runs (
+    key, namespace, run_id, workflow, version, business_key, start_time_us, request_id, attributes_json,
+    state, close_time_us, run_epoch, last_seq, waiting_reason, status_message, request_hash
+)
+SELECT
+    value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+    value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14,
+    substr(?2, value ->> 15, value ->> 16)
+FROM json_each(?1);
+
+-- name: update_runs
+UPDATE runs SET
+    state = change.value ->> 1,
+    close_time_us = change.value ->> 2,
+    run_epoch = change.value ->> 3,
+    last_seq = change.value ->> 4,
+    waiting_reason = change.value ->> 5,
+    status_message = change.value ->> 6
+FROM json_each(?1) AS change
+WHERE runs.key = change.value ->> 0;
+
+-- name: insert_payloads
+INSERT OR IGNORE INTO payloads (sha256, blob)
+SELECT substr(?2, value ->> 0, value ->> 1), substr(?2, value ->> 2, value ->> 3)
+FROM json_each(?1);
+
+-- name: insert_payload_refs
+INSERT OR IGNORE INTO payload_refs (run, payload)
+SELECT reference.value ->> 0, payloads.id
+FROM json_each(?1) AS reference
+CROSS JOIN payloads ON payloads.sha256 = substr(?2, reference.value ->> 1, reference.value ->> 2);
+
+-- name: insert_versions
+INSERT INTO versions (
+    namespace, name, version, source, format, register_time_us, definition_hash, definition
+)
+SELECT
+    value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+    substr(?2, value ->> 6, value ->> 7), substr(?2, value ->> 8, value ->> 9)
+FROM json_each(?1);
+
+-- name: next_server_epoch
+INSERT INTO meta (name, value) VALUES ('server_epoch', 1)
+ON CONFLICT (name) DO UPDATE SET value = value + 1
+RETURNING value;
+
+-- name: keep_token_key
+INSERT INTO meta (name, value) VALUES ('token_key', ?1)
+ON CONFLICT (name) DO UPDATE SET value = value
+RETURNING value;
+
+-- name: last_run_key
+SELECT coalesce(max(key), 0) FROM runs;
+
+-- name: runs
+SELECT
+    key, namespace, run_id, workflow, version, business_key, state, start_time_us, close_time_us, run_epoch, last_seq,
+    waiting_reason, status_message, request_id, request_hash, attributes_json
+FROM runs;
+
+-- name: runs_where_open
+WHERE state IN (1, 2) ORDER BY key;
+
+-- name: runs_where_id
+WHERE namespace = ?1 AND run_id = ?2;
+
+-- name: runs_where_known
+WHERE key IN (
+    SELECT key FROM runs
+    WHERE namespace = ?1 AND run_id IN (SELECT value FROM json_each(?2))
+    UNION
+    SELECT key FROM runs
+    WHERE namespace = ?1 AND request_id <> '' AND request_id IN (SELECT value FROM json_each(?3))
+)
+ORDER BY key;
+
+-- name: count_runs
+SELECT state, count(*) FROM runs;
+
+-- name: history
+SELECT run, first_seq, count, blob
+FROM history
+WHERE
+    run = ?1
+    AND first_seq >= coalesce((SELECT max(first_seq) FROM history WHERE run = ?1 AND first_seq <= ?2 + 1), 0)
+    AND first_seq + count > ?2 + 1
+ORDER BY first_seq;
+
+-- name: payloads
+SELECT payloads.sha256, payloads.blob
+FROM json_each(?1) AS wanted
+CROSS JOIN payloads ON payloads.sha256 = substr(?2, wanted.value ->> 0, wanted.value ->> 1);
+
+-- name: versions
+SELECT namespace, name, version, definition_hash, definition, source, format, register_time_us
+FROM versions;
+
+-- name: versions_where_number
+WHERE namespace = ?1 AND name = ?2 AND version = ?3;
+
+-- name: versions_where_latest
+WHERE namespace = ?1 AND name = ?2 ORDER BY version DESC LIMIT 1;
+
+-- name: versions_where_hash
+WHERE namespace = ?1 AND name = ?2 AND definition_hash = ?3;
+
+-- name: versions_where_below
+WHERE namespace = ?1 AND name = ?2 AND (?3 = 0 OR version < ?3) ORDER BY version DESC LIMIT ?4;
+
+-- name: versions_where_latest_of_each
+WHERE (namespace, name, version) IN (
+    SELECT namespace, name, max(version)
+    FROM versions
+    WHERE namespace = ?1 AND name > ?2
+    GROUP BY namespace, name
+    ORDER BY name
+    LIMIT ?3
+)
+ORDER BY name;
+
+-- name: newest_history
+SELECT newest.run, newest.first_seq, newest.blob, runs.key IS NOT NULL AND found.rowid IS newest.rowid
+FROM (SELECT rowid, run, first_seq, blob FROM history ORDER BY rowid DESC LIMIT 64) AS newest
+LEFT JOIN runs ON runs.key = newest.run
+LEFT JOIN history AS found ON found.run = newest.run AND found.first_seq = newest.first_seq;
