@@ -17,6 +17,7 @@ from holdfast_server.engine.cel_ast import Anatomy, anatomy
 from holdfast_server.engine.cel_context import Context
 from holdfast_server.engine.json_values import JSON_DEPTH_MAX, shown
 from holdfast_server.engine.names import ROOTS, ExpressionError, Names
+from holdfast_server.engine.number_types import NumberTypes
 
 __all__ = ["EXPRESSION_BYTES_MAX", "Program", "compile_program"]
 
@@ -143,12 +144,12 @@ class Program:
 
     __slots__ = ("_anatomy", "_context", "_expression", "refs", "text")
 
-    def __init__(self, text: str, expression: Any, found: Anatomy) -> None:
+    def __init__(self, text: str, expression: Any, found: Anatomy, numbers: NumberTypes) -> None:
         self.text = text
         self.refs = tuple(found.refs)
         self._expression = expression
         self._anatomy = found
-        self._context = Context(text, self.refs)
+        self._context = Context(text, self.refs, numbers)
 
     def value(self, names: Names) -> object:
         """Evaluate to a JSON value.
@@ -190,8 +191,13 @@ class Program:
             raise ExpressionError(self.text, _runtime_reason(str(error))) from error
 
 
-def compile_program(text: str, *, condition: bool) -> Program:
+def compile_program(text: str, numbers: NumberTypes, *, condition: bool) -> Program:
     """Compile a CEL expression.
+
+    Args:
+        text: the expression.
+        numbers: how numbers are typed, by head.
+        condition: whether it must be true or false, and so may not collect values.
 
     Raises:
         ExpressionError: it is no CEL, names something unknown, or could only fail or overflow.
@@ -216,7 +222,7 @@ def compile_program(text: str, *, condition: bool) -> Program:
         raise ExpressionError(text, "a condition cannot use macros that collect values (`map`, `filter`, `optMap`)")
     if found.expansion > EXPANSION_MAX:
         raise ExpressionError(text, f"its macros can multiply a value more than {EXPANSION_MAX:,} times")
-    return Program(text, expression, found)
+    return Program(text, expression, found, numbers)
 
 
 def _compile(source: str, text: str, *, condition: bool) -> Any:

@@ -10,6 +10,7 @@ from typing import Final
 
 from holdfast_server.engine.json_values import JSON_DEPTH_MAX, shown
 from holdfast_server.engine.names import ExpressionError, Names, Ref, head_of
+from holdfast_server.engine.number_types import NumberTypes, typed
 
 __all__ = ["CONTEXT_CHARS_MAX", "CONTEXT_VALUES_MAX", "Context", "Measure"]
 
@@ -39,17 +40,18 @@ class Context:
     Args:
         text: the expression, for errors.
         refs: paths it names, none of which covers another.
+        numbers: how numbers are typed, by head.
     """
 
     __slots__ = ("_heads", "_text")
 
-    def __init__(self, text: str, refs: tuple[Ref, ...]) -> None:
+    def __init__(self, text: str, refs: tuple[Ref, ...], numbers: NumberTypes) -> None:
         self._text = text
         trees: dict[Ref, _Tree | None] = {}
         for ref in refs:
             head = head_of(ref)
             _plant(trees, head, ref[len(head) :])
-        self._heads = tuple(trees.items())
+        self._heads = tuple((head, tree, numbers.get(head)) for head, tree in trees.items())
 
     def build(self, names: Names) -> tuple[dict[str, object], Measure]:
         """The variables, and how large they are.
@@ -59,10 +61,12 @@ class Context:
         """
         variables: dict[str, object] = {}
         measure = Measure()
-        for head, tree in self._heads:
+        for head, tree, number in self._heads:
             value = names.lookup(head)
             if tree is not None:
                 value = _pick(value, tree)
+            if number is not None:
+                value = typed(value, number)
             self._measure(value, measure)
             self._place(variables, head, value, whole=tree is None)
         return variables, measure

@@ -16,8 +16,9 @@ from holdfast_server.engine.names import (
     head_of,
     parse_reference,
 )
+from holdfast_server.engine.number_types import NumberTypes
 from holdfast_server.engine.payloads import OpaquePayloadError
-from holdfast_server.engine.templates import Template, compile_template
+from holdfast_server.engine.templates import UNTYPED, Template, compile_template
 
 __all__ = [
     "NOT_A_PAYLOAD",
@@ -99,27 +100,35 @@ class Expression:
             raise ExpressionError(self.text, str(error)) from error
 
 
-def compile_condition(text: str) -> Condition:
+def compile_condition(text: str, numbers: NumberTypes = UNTYPED) -> Condition:
     """Compile a condition (`when`).
+
+    Args:
+        text: the expression.
+        numbers: how schemas type numbers, by head.
 
     Raises:
         ExpressionError: it is no valid condition.
     """
-    return Condition(text, *_parts(text, condition=True))
+    return Condition(text, *_parts(text, numbers, condition=True))
 
 
-def compile_expression(text: str) -> Expression:
+def compile_expression(text: str, numbers: NumberTypes = UNTYPED) -> Expression:
     """Compile an expression of a query.
+
+    Args:
+        text: the expression.
+        numbers: how schemas type numbers, by head.
 
     Raises:
         ExpressionError: it is no valid expression.
     """
-    return Expression(text, *_parts(text, condition=False))
+    return Expression(text, *_parts(text, numbers, condition=False))
 
 
-def _parts(text: str, *, condition: bool) -> tuple[Ref | None, Program | None]:
+def _parts(text: str, numbers: NumberTypes, *, condition: bool) -> tuple[Ref | None, Program | None]:
     ref = parse_reference(text)
     if ref is not None and ref[0] in ROOTS:
         return ref, None
     # An unknown first name is CEL's to report, with its position.
-    return None, compile_program(text, condition=condition)
+    return None, compile_program(text, numbers, condition=condition)

@@ -19,12 +19,16 @@ from holdfast_server.engine.names import (
     head_of,
     parse_reference,
 )
+from holdfast_server.engine.number_types import NumberTypes
 from holdfast_server.engine.payloads import OpaquePayloadError
 
 __all__ = ["Template", "compile_template", "split"]
 
 OPEN: Final = "${"
 ESCAPED: Final = "$${"
+
+UNTYPED: Final[NumberTypes] = {}
+"""No schema says anything about numbers."""
 
 _Render = Callable[[Names], object]
 
@@ -116,13 +120,16 @@ def deep_heads(refs: tuple[Ref, ...]) -> tuple[tuple[str, ...], ...]:
     return tuple(heads)
 
 
-def compile_template(value: object) -> Template:
+def compile_template(value: object, numbers: NumberTypes = UNTYPED) -> Template:
     """Compile a JSON value with `${…}` in its strings.
+
+    Args:
+        value: the JSON value.
+        numbers: how schemas type numbers in CEL, by head.
 
     Raises:
         ExpressionError: an expression in it does not compile; all of them start with the same text as in the template.
     """
-    refs: dict[Ref, None] = {}
     source = value if isinstance(value, str) else shown(value)
     if isinstance(value, str):
         parts = split(value)
@@ -130,8 +137,9 @@ def compile_template(value: object) -> Template:
             ref = parse_reference(parts[0].text)
             if ref is not None and ref[0] in ROOTS:
                 return Template(source, (ref,), ref, None, None)
-    constant, render = _compile(value, refs)
-    return Template(source, tuple(refs), None, render, constant)
+    compiler = _Compiler(numbers)
+    constant, render = compiler.compile(value)
+    return Template(source, tuple(compiler.refs), None, render, constant)
 
 
 class Code:
@@ -211,57 +219,60 @@ def _after_string(text: str, start: int) -> int:
     return len(text)
 
 
-def _compile(value: object, refs: dict[Ref, None]) -> tuple[object, _Render | None]:
-    """The value itself if it is constant, else a function that renders it."""
-    match value:
-        case str():
-            return _compile_text(value, refs)
-        case list():
-            return _compile_list(value, refs)
-        case dict():
-            return _compile_object(value, refs)
-        case _:
-            return value, None
+class _Compiler:
+    """Compiles the parts of one template; each into the value itself if it is constant, else a function."""
 
+    def __init__(self, numbers: NumberTypes) -> None:
+        self._numbers = numbers
+        self.refs: dict[Ref, None] = {}
 
-def _compile_list(items: list[object], refs: dict[Ref, None]) -> tuple[object, _Render | None]:
-    compiled = [_compile(item, refs) for item in items]
-    if all(render is None for _, render in compiled):
-        return [constant for constant, _ in compiled], None
-    return None, lambda names: [constant if render is None else render(names) for constant, render in compiled]
+    def compile(self, value: object) -> tuple[object, _Render | None]:
+        match value:
+            case str():
+                return self._text(value)
+            case list():
+                return self._list(value)
+            case dict():
+                return self._object(value)
+            case _:
+                return value, None
 
+    def _list(self, items: list[object]) -> tuple[object, _Render | None]:
+        compiled = [self.compile(item) for item in items]
+        if all(render is None for _, render in compiled):
+            return [constant for constant, _ in compiled], None
+        return None, lambda names: [constant if render is None else render(names) for constant, render in compiled]
 
-def _compile_object(members: dict[str, object], refs: dict[Ref, None]) -> tuple[object, _Render | None]:
-    compiled: list[tuple[str, object, _Render | None]] = []
-    for key, member in members.items():
-        parts = split(key)
-        if any(isinstance(part, Code) for part in parts):
-            raise ExpressionError(key, "the key of an object is no template; write `$${` for the characters themselves")
-        compiled.append(("".join(map(str, parts)), *_compile(member, refs)))
-    if all(render is None for *_, render in compiled):
-        return {key: constant for key, constant, _ in compiled}, None
-    return None, lambda names: {
-        key: constant if render is None else render(names) for key, constant, render in compiled
-    }
+    def _object(self, members: dict[str, object]) -> tuple[object, _Render | None]:
+        compiled: list[tuple[str, object, _Render | None]] = []
+        for key, member in members.items():
+            parts = split(key)
+            if any(isinstance(part, Code) for part in parts):
+                reason = "the key of an object is no template; write `$${` for the characters themselves"
+                raise ExpressionError(key, reason)
+            compiled.append(("".join(map(str, parts)), *self.compile(member)))
+        if all(render is None for *_, render in compiled):
+            return {key: constant for key, constant, _ in compiled}, None
+        return None, lambda names: {
+            key: constant if render is None else render(names) for key, constant, render in compiled
+        }
 
+    def _text(self, text: str) -> tuple[object, _Render | None]:
+        if OPEN not in text:
+            return text, None
+        parts = [part if isinstance(part, str) else self._code(part.text) for part in split(text)]
+        if len(parts) == 1:
+            return (parts[0], None) if isinstance(parts[0], str) else (None, parts[0])
+        return None, lambda names: "".join(part if isinstance(part, str) else _written(part(names)) for part in parts)
 
-def _compile_text(text: str, refs: dict[Ref, None]) -> tuple[object, _Render | None]:
-    if OPEN not in text:
-        return text, None
-    parts = [part if isinstance(part, str) else _compile_code(part.text, refs) for part in split(text)]
-    if len(parts) == 1:
-        return (parts[0], None) if isinstance(parts[0], str) else (None, parts[0])
-    return None, lambda names: "".join(part if isinstance(part, str) else _written(part(names)) for part in parts)
-
-
-def _compile_code(text: str, refs: dict[Ref, None]) -> _Render:
-    ref = parse_reference(text)
-    if ref is not None and ref[0] in ROOTS:
-        refs[ref] = None
-        return lambda names: names.lookup(ref)
-    program = compile_program(text, condition=False)
-    refs.update(dict.fromkeys(program.refs))
-    return program.value
+    def _code(self, text: str) -> _Render:
+        ref = parse_reference(text)
+        if ref is not None and ref[0] in ROOTS:
+            self.refs[ref] = None
+            return lambda names: names.lookup(ref)
+        program = compile_program(text, self._numbers, condition=False)
+        self.refs.update(dict.fromkeys(program.refs))
+        return program.value
 
 
 def _written(value: object) -> str:
