@@ -25,7 +25,7 @@ from holdfast.v1 import (
 )
 from holdfast.v1.errors_pb2 import ErrorReason, ItemError
 from holdfast.v1.history_pb2 import HistoryEvent
-from holdfast.v1.run_pb2 import RunState
+from holdfast.v1.run_pb2 import RunOutcome, RunState
 
 Context = aio.ServicerContext[Any, Any]
 Answer = Callable[[Any, Context], Awaitable[Any]]
@@ -61,7 +61,7 @@ class Fake:
         self.requests: dict[str, list[Any]] = {}
         self.metadata: dict[str, str] = {}
         self.answers: dict[str, Answer] = {}
-        self.outcomes: dict[str, runs.RunOutcome] = {}
+        self.outcomes: dict[str, RunOutcome] = {}
         self.changed = asyncio.Condition()
         self.streams = 0
         self.target = ""
@@ -87,7 +87,7 @@ class Fake:
     async def close_run(self, run_id: str, state: RunState.ValueType, **fields: Any) -> None:
         """Let a run end."""
         async with self.changed:
-            self.outcomes[run_id] = runs.RunOutcome(run_id=run_id, state=state, run_epoch=1, **fields)
+            self.outcomes[run_id] = RunOutcome(run_id=run_id, state=state, run_epoch=1, **fields)
             self.changed.notify_all()
 
     async def answer(self, rpc: str, request: Any, context: Context, otherwise: Callable[[], Any]) -> Any:

@@ -15,7 +15,7 @@ from holdfast.errors import (
     RunTimedOutError,
 )
 from holdfast.v1.history_pb2 import HistoryEvent
-from holdfast.v1.run_pb2 import Run, RunState, RunSummary
+from holdfast.v1.run_pb2 import Run, RunOutcome, RunState, RunSummary
 from holdfast.v1.run_service_pb2 import (
     CancelRunRequest,
     GetHistoryRequest,
@@ -25,7 +25,6 @@ from holdfast.v1.run_service_pb2 import (
     QueryRunRequest,
     ResumeRunRequest,
     RetryRunRequest,
-    RunOutcome,
     SignalRunRequest,
     TerminateRunRequest,
     WatchRunRequest,

@@ -17,7 +17,8 @@ from holdfast.client.connection import Connection
 from holdfast.client.status import error_of_item, error_of_rpc, is_transient
 from holdfast.errors import ClientClosedError, ServerError
 from holdfast.v1.errors_pb2 import ItemError
-from holdfast.v1.run_service_pb2 import RunOutcome, WaitRunRequest, WaitRunsRequest, WaitRunsResponse
+from holdfast.v1.run_pb2 import RunOutcome
+from holdfast.v1.run_service_pb2 import WaitRunRequest, WaitRunsRequest, WaitRunsResponse
 
 __all__ = ["Waiter"]
 

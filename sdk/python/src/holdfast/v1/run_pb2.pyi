@@ -558,3 +558,45 @@ class Run(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class RunOutcome(_message.Message):
+    """RunOutcome is how a run ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    RUN_EPOCH_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    state: Global___RunState.ValueType
+    """Its state."""
+    run_epoch: _builtins.int
+    """Epoch of the run that ended."""
+    @_builtins.property
+    def output(self) -> _payload_pb2.Payload:
+        """Its output, if SUCCEEDED. Absent means null."""
+
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Its failure, if FAILED."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        state: Global___RunState.ValueType = ...,
+        output: _payload_pb2.Payload | None = ...,
+        failure: _failure_pb2.Failure | None = ...,
+        run_epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output", "run_epoch", b"run_epoch", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunOutcome: _TypeAlias = RunOutcome  # noqa: Y015

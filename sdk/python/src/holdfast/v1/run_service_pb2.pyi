@@ -11,7 +11,6 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from holdfast.v1 import errors_pb2 as _errors_pb2
-from holdfast.v1 import failure_pb2 as _failure_pb2
 from holdfast.v1 import history_pb2 as _history_pb2
 from holdfast.v1 import payload_pb2 as _payload_pb2
 from holdfast.v1 import run_pb2 as _run_pb2
@@ -575,48 +574,6 @@ class WaitRunRequest(_message.Message):
 Global___WaitRunRequest: _TypeAlias = WaitRunRequest  # noqa: Y015
 
 @_typing.final
-class RunOutcome(_message.Message):
-    """RunOutcome is how a run ended."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RUN_ID_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    OUTPUT_FIELD_NUMBER: _builtins.int
-    FAILURE_FIELD_NUMBER: _builtins.int
-    RUN_EPOCH_FIELD_NUMBER: _builtins.int
-    run_id: _builtins.str
-    """The run."""
-    state: _run_pb2.RunState.ValueType
-    """Its state."""
-    run_epoch: _builtins.int
-    """Epoch of the run that ended."""
-    @_builtins.property
-    def output(self) -> _payload_pb2.Payload:
-        """Its output, if SUCCEEDED. Absent means null."""
-
-    @_builtins.property
-    def failure(self) -> _failure_pb2.Failure:
-        """Its failure, if FAILED."""
-
-    def __init__(
-        self,
-        *,
-        run_id: _builtins.str = ...,
-        state: _run_pb2.RunState.ValueType = ...,
-        output: _payload_pb2.Payload | None = ...,
-        failure: _failure_pb2.Failure | None = ...,
-        run_epoch: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output", "run_epoch", b"run_epoch", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RunOutcome: _TypeAlias = RunOutcome  # noqa: Y015
-
-@_typing.final
 class WaitRunResponse(_message.Message):
     """WaitRunResponse tells how the run ended."""
 
@@ -627,14 +584,14 @@ class WaitRunResponse(_message.Message):
     closed: _builtins.bool
     """True if the run is closed; false if the time to park was over first: call again."""
     @_builtins.property
-    def outcome(self) -> Global___RunOutcome:
+    def outcome(self) -> _run_pb2.RunOutcome:
         """How it ended, if it is closed."""
 
     def __init__(
         self,
         *,
         closed: _builtins.bool = ...,
-        outcome: Global___RunOutcome | None = ...,
+        outcome: _run_pb2.RunOutcome | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -681,7 +638,7 @@ class WaitRunsResponse(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunOutcome]:
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.RunOutcome]:
         """Runs that are closed."""
 
     @_builtins.property
@@ -691,7 +648,7 @@ class WaitRunsResponse(_message.Message):
     def __init__(
         self,
         *,
-        outcomes: _abc.Iterable[Global___RunOutcome] | None = ...,
+        outcomes: _abc.Iterable[_run_pb2.RunOutcome] | None = ...,
         errors: _abc.Iterable[_errors_pb2.ItemError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

@@ -1,0 +1,241 @@
+"""Collects what runs decide into groups and writes each group in one commit.
+
+While a commit is under way the next group fills, so the size of a group follows the load and no timer delays
+anybody. Only lazy events (a task was handed out) may wait, a few milliseconds, for company.
+
+A commit that fails leaves unknown whether it took effect. The group and everything decided on top of it are then
+dropped: the runs concerned have to be folded again from disk before they decide anything more.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from holdfast.v1.history_pb2 import HistoryBatch
+from holdfast_server.store.port import (
+    Commit,
+    HistoryRow,
+    NewRun,
+    PayloadRow,
+    RunUpdate,
+    Store,
+    StoreError,
+    VersionRow,
+)
+
+__all__ = ["Entry", "Journal", "JournalFullError", "Writer"]
+
+
+class JournalFullError(StoreError):
+    """More transitions wait for the disk than allowed: the caller has to come again."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} transitions wait for the disk; the limit uncommitted_transitions is {limit}")
+        self.limit = limit
+
+
+class Writer(Protocol):
+    """Whoever has events to write: a run in memory."""
+
+    @property
+    def key(self) -> int:
+        """Integer key of the run."""
+
+    def committed(self, entry: "Entry") -> None:
+        """The entry is on disk; its effects may happen."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """What one run has in one group: one row."""
+
+    writer: Writer
+    batch: HistoryBatch
+    effects: list[object] = field(default_factory=list)
+
+
+class _Group:
+    __slots__ = ("commit", "entries", "transitions", "waiters")
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self.commit = Commit()
+        self.waiters: list[asyncio.Future[None]] = []
+        """One for each caller: a shared one would be cancelled with any of them, and shielding it costs a hop."""
+        self.transitions = 0
+
+    @property
+    def empty(self) -> bool:
+        return not self.entries and not self.commit.versions and not self.commit.updates
+
+
+class Journal:
+    """The one writer of a database.
+
+    Args:
+        store: where it goes.
+        on_failure: told of a failed commit with the writers whose state is ahead of the disk, before any caller hears
+            of it.
+        on_group: called after each commit, when effects have happened and before callers go on.
+        lazy_delay_s: longest wait of lazy events.
+        limit: transitions that may wait.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        on_failure: Callable[[StoreError, Sequence[Writer]], None],
+        on_group: Callable[[], None],
+        lazy_delay_s: float = 0.005,
+        limit: int = 20_000,
+    ) -> None:
+        self._store = store
+        self._on_failure = on_failure
+        self._on_group = on_group
+        self._lazy_delay_s = lazy_delay_s
+        self._limit = limit
+        self._wake = asyncio.Event()
+        self._urgent = False
+        self._lazy_timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._open = _Group()
+        self._writing: _Group | None = None
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="journal")
+
+    async def close(self) -> None:
+        """Writes what is left and ends."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    @property
+    def waiting(self) -> int:
+        """Transitions that wait for the disk."""
+        return self._open.transitions + (self._writing.transitions if self._writing is not None else 0)
+
+    def check_room(self) -> None:
+        """Refuses more while too much waits.
+
+        Raises:
+            JournalFullError: it does.
+        """
+        if self.waiting >= self._limit:
+            raise JournalFullError(self._limit)
+
+    def begin(self, writer: Writer, batch: HistoryBatch, effects: Sequence[object], new_run: NewRun) -> None:
+        """Takes in a new run with its first events; `add` follows."""
+        self._open.entries[writer.key] = Entry(writer, batch, list(effects))
+        self._open.commit.new_runs.append(new_run)
+
+    def entry(self, writer: Writer) -> Entry:
+        """The writer's entry in the open group, made if there is none."""
+        found = self._open.entries.get(writer.key)
+        if found is None:
+            found = self._open.entries[writer.key] = Entry(writer, HistoryBatch())
+        return found
+
+    def forget(self, writer: Writer, events: int) -> None:
+        """Takes back what a writer added to its open entry beyond the first `events` events."""
+        entry = self._open.entries.get(writer.key)
+        if entry is None:
+            return
+        del entry.batch.events[events:]
+        if not events:
+            del self._open.entries[writer.key]
+
+    def add(self, payloads: Sequence[PayloadRow] = (), *, lazy: bool = False) -> None:
+        """Notes that an entry of the open group has grown, and what else is to be written with it."""
+        group = self._open
+        group.transitions += 1
+        if payloads:
+            group.commit.payloads.extend(payloads)
+        if lazy:
+            self._wake_later()
+        else:
+            self._wake_now()
+
+    def update(self, update: RunUpdate) -> None:
+        """Writes a run's row with the open group."""
+        self._open.commit.updates.append(update)
+        self._wake_now()
+
+    def version(self, row: VersionRow) -> None:
+        """Writes a version of a workflow with the open group."""
+        self._open.commit.versions.append(row)
+        self._wake_now()
+
+    async def durable(self) -> None:
+        """Waits until everything added so far is on disk.
+
+        Raises:
+            StoreError: it may not be; the runs concerned have been dropped.
+        """
+        group = self._open if not self._open.empty else self._writing
+        if group is not None:
+            if group is self._open:
+                self._wake_now()
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            group.waiters.append(waiter)
+            await waiter
+
+    def _wake_now(self) -> None:
+        self._urgent = True
+        self._wake.set()
+
+    def _wake_later(self) -> None:
+        if self._lazy_timer is None and not self._urgent:
+            self._lazy_timer = asyncio.get_running_loop().call_later(self._lazy_delay_s, self._wake_now)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._urgent = False
+            if self._lazy_timer is not None:
+                self._lazy_timer.cancel()
+                self._lazy_timer = None
+            if not self._open.empty:
+                await self._write()
+            elif self._closing:
+                return
+            if self._closing:
+                self._wake.set()
+
+    async def _write(self) -> None:
+        group = self._writing = self._open
+        self._open = _Group()
+        commit = group.commit
+        for key, entry in group.entries.items():
+            events = entry.batch.events
+            if events:
+                commit.history.append(HistoryRow(key, events[0].seq, len(events), entry.batch.SerializeToString()))
+        try:
+            await self._store.commit(commit)
+        except StoreError as error:
+            self._writing = None
+            self._fail(group, error)
+            return
+        self._writing = None
+        for entry in group.entries.values():
+            entry.writer.committed(entry)
+        for waiter in group.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._on_group()
+
+    def _fail(self, group: _Group, error: StoreError) -> None:
+        """Drops the group and the open one: what was decided on top of the failed group is void with it."""
+        after = self._open
+        self._open = _Group()
+        writers = {entry.writer.key: entry.writer for one in (group, after) for entry in one.entries.values()}
+        self._on_failure(error, list(writers.values()))
+        for one in (group, after):
+            for waiter in one.waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)

@@ -1,0 +1,83 @@
+"""One run in memory: its state, how much of it is on disk, and who waits for it."""
+
+import asyncio
+from collections.abc import Callable
+
+from holdfast.v1.history_pb2 import HistoryEvent
+from holdfast.v1.run_pb2 import RunOutcome
+from holdfast_server.engine.state import RunState
+from holdfast_server.journal.group_commit import Entry
+
+__all__ = ["RunHost", "Watcher"]
+
+
+class Watcher:
+    """Someone who follows the events of a run; falls back to the disk when too far behind.
+
+    Attributes:
+        events: what came since the last look.
+        lagging: True if events were dropped and have to be read from the disk.
+    """
+
+    __slots__ = ("_limit", "events", "lagging", "wake")
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self.events: list[HistoryEvent] = []
+        self.lagging = False
+        self.wake = asyncio.Event()
+
+    def push(self, events: list[HistoryEvent]) -> None:
+        """Adds committed events."""
+        if len(self.events) + len(events) > self._limit:
+            self.events.clear()
+            self.lagging = True
+        elif not self.lagging:
+            self.events.extend(events)
+        self.wake.set()
+
+
+class RunHost:
+    """One run in memory.
+
+    Attributes:
+        key: integer key of the run.
+        state: the fold of everything decided, which may be ahead of the disk.
+        durable_seq: number of the last event on disk.
+        stale: True if the state is void and has to be folded again before the run decides anything.
+        quarantined: why the run does not decide any more; empty if it does.
+        timers: handles of its timers by (path, timer).
+        closers: told how the run ended.
+        pinned: hashes of large payloads that are not on disk yet.
+    """
+
+    __slots__ = (
+        "closers",
+        "durable_seq",
+        "key",
+        "loading",
+        "on_committed",
+        "pinned",
+        "quarantined",
+        "stale",
+        "state",
+        "timers",
+        "watchers",
+    )
+
+    def __init__(self, key: int, state: RunState, on_committed: Callable[["RunHost", Entry], None]) -> None:
+        self.key = key
+        self.state = state
+        self.on_committed = on_committed
+        self.durable_seq = 0
+        self.stale = False
+        self.quarantined = ""
+        self.timers: dict[tuple[str, str], object] = {}
+        self.closers: list[Callable[[RunOutcome], None]] | None = None
+        self.watchers: list[Watcher] | None = None
+        self.pinned: list[bytes] | None = None
+        self.loading: asyncio.Future[None] | None = None
+
+    def committed(self, entry: Entry) -> None:
+        """The entry is on disk."""
+        self.on_committed(self, entry)
