@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from examples.research_report.documents import CorpusError, Documents, read_documents
 from examples.research_report.evidence import UnknownCitationError
@@ -58,13 +58,13 @@ class UnknownCitation(Failure):
     """The model cited evidence it was not given; asking again may help."""
 
 
-def paced(work: Callable[Concatenate[TaskContext, P], T]) -> Callable[Concatenate[TaskContext, P], T]:
+def paced(work: Callable[P, T]) -> Callable[P, T]:
     """Let a handler take at least `RESEARCH_STEP_S` seconds, so that people can follow it (the demo sets it)."""
 
     @wraps(work)
-    def slower(ctx: TaskContext, *args: P.args, **kwargs: P.kwargs) -> T:
+    def slower(*args: P.args, **kwargs: P.kwargs) -> T:
         begun = time.monotonic()
-        result = work(ctx, *args, **kwargs)
+        result = work(*args, **kwargs)
         time.sleep(max(0.0, begun + float(os.environ.get("RESEARCH_STEP_S") or 0) - time.monotonic()))
         return result
 
@@ -73,41 +73,36 @@ def paced(work: Callable[Concatenate[TaskContext, P], T]) -> Callable[Concatenat
 
 @handler
 @paced
-def plan_search(ctx: TaskContext, request: PlanRequest) -> Plan:
+def plan_search(request: PlanRequest) -> Plan:
     """Choose what to search for."""
-    del ctx
     return plan_of(request.question, _read(request.corpus))
 
 
 @handler
 @paced
-def rank_passages(ctx: TaskContext, request: AnalysisRequest) -> Passages:
+def rank_passages(request: AnalysisRequest) -> Passages:
     """First analyst: the passages that fit best."""
-    del ctx
     return passages_of(request.plan, _read(request.corpus), request.feedback)
 
 
 @handler
 @paced
-def find_figures(ctx: TaskContext, request: AnalysisRequest) -> Figures:
+def find_figures(request: AnalysisRequest) -> Figures:
     """Second analyst: figures and dates."""
-    del ctx
     return figures_of(request.plan, _read(request.corpus), request.feedback)
 
 
 @handler
 @paced
-def find_open_questions(ctx: TaskContext, request: AnalysisRequest) -> Questions:
+def find_open_questions(request: AnalysisRequest) -> Questions:
     """Third analyst: what the documents leave open."""
-    del ctx
     return questions_of(request.plan, _read(request.corpus), request.feedback)
 
 
 @handler
 @paced
-def write_draft(ctx: TaskContext, request: DraftRequest) -> Draft:
+def write_draft(request: DraftRequest) -> Draft:
     """Write the report, by the model if the environment names one."""
-    del ctx
     try:
         return draft_of(request, model_from())
     except ModelBusyError as fault:
@@ -122,9 +117,8 @@ def write_draft(ctx: TaskContext, request: DraftRequest) -> Draft:
 
 @handler
 @paced
-def write_extract(ctx: TaskContext, request: DraftRequest) -> Draft:
+def write_extract(request: DraftRequest) -> Draft:
     """Write the report without a model: the fallback of `write_draft`."""
-    del ctx
     return draft_of(request, None, note=STAND_IN)
 
 

@@ -1,0 +1,128 @@
+"""Where the time of a step goes: py-spy on one of the processes, read back as tables."""
+
+import asyncio
+import json
+import re
+import sysconfig
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.processes import BenchError
+
+RATE_HZ = 200
+TOP = 25
+# The part of a path by which a place is named: what follows the folder of packages or of sources.
+PLACE = re.compile(r".*(?:site-packages|\bsrc|/lib/python3\.\d+)/(.+)$")
+OWN = re.compile(r"^(holdfast_server|holdfast|bench)(?:/|\.py$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Shares of the samples in which the process was on a CPU.
+
+    Attributes:
+        samples: How many there are.
+        own: By module of ours: share in which it was the innermost of our modules on the stack.
+        packages: By package or standard module: share in which it was at the very top of the stack.
+        functions: By function: share in which it was at the very top of the stack.
+        inclusive: By function of ours: share in which it was on the stack at all.
+    """
+
+    samples: int
+    own: list[tuple[str, float]]
+    packages: list[tuple[str, float]]
+    functions: list[tuple[str, float]]
+    inclusive: list[tuple[str, float]]
+
+
+class Recorder:
+    """py-spy, recording one process into a speedscope file."""
+
+    def __init__(self, pid: int, file: Path) -> None:
+        self._pid = pid
+        self._file = file
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, duration_s: float) -> None:
+        """Begin to record, for a number of seconds.
+
+        Raises:
+            BenchError: py-spy is not installed.
+        """
+        program = Path(sysconfig.get_path("scripts")) / "py-spy"
+        if not program.exists():
+            raise BenchError("--profile needs py-spy: run `make setup`")
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._process = await asyncio.create_subprocess_exec(
+            program,
+            *("record", "--pid", str(self._pid), "--duration", str(max(1, round(duration_s)))),
+            *("--rate", str(RATE_HZ), "--format", "speedscope", "--output", str(self._file), "--threads"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+
+    async def result(self) -> Profile:
+        """Wait for the recording and read it.
+
+        Raises:
+            BenchError: Nothing was recorded; the message says why.
+        """
+        if self._process is None:
+            raise BenchError("--profile: nothing was recorded")
+        output, _ = await self._process.communicate()
+        if self._process.returncode or not self._file.exists():
+            said = output.decode(errors="replace").strip()
+            raise BenchError(f"py-spy could not record process {self._pid} (it may need root):\n{said}")
+        return read_profile(self._file)
+
+
+def read_profile(file: Path) -> Profile:
+    """Return the shares in a speedscope file of sampled stacks."""
+    data = json.loads(file.read_text(encoding="utf-8"))
+    frames = [
+        (_place(frame.get("file") or ""), frame["name"], frame.get("line") or 0) for frame in data["shared"]["frames"]
+    ]
+    own: Counter[str] = Counter()
+    packages: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
+    inclusive: Counter[str] = Counter()
+    samples = 0
+    for thread in data["profiles"]:
+        for stack in thread["samples"]:
+            if not stack:
+                continue
+            samples += 1
+            places = [frames[index] for index in stack]
+            innermost = next((place for place, _, _ in reversed(places) if OWN.match(place)), "(none of ours)")
+            own[innermost] += 1
+            packages[_package(places[-1][0])] += 1
+            functions[f"{places[-1][1]} ({places[-1][0]})"] += 1
+            inclusive.update({f"{name} ({place})" for place, name, _ in places if OWN.match(place)})
+    return Profile(samples, *(_shares(counter, samples) for counter in (own, packages, functions, inclusive)))
+
+
+def _shares(counter: Counter[str], samples: int) -> list[tuple[str, float]]:
+    return [(name, count / max(1, samples)) for name, count in counter.most_common(TOP)]
+
+
+def _place(file: str) -> str:
+    match = PLACE.search(file)
+    return match.group(1) if match else file.removeprefix("./")
+
+
+def _package(place: str) -> str:
+    return place if OWN.match(place) else place.partition("/")[0].removesuffix(".py")
+
+
+def text_of(profile: Profile, role: str) -> str:
+    """Return the tables of a profile."""
+    parts = [f"profile of the {role}: {profile.samples:,} samples on a CPU"]
+    for title, entries in (
+        ("by module of ours, innermost on the stack", profile.own),
+        ("by package, at the top of the stack", profile.packages),
+        ("by function, at the top of the stack", profile.functions),
+        ("by function of ours, anywhere on the stack", profile.inclusive),
+    ):
+        parts += ["", f"  {title}", *(f"  {share:6.1%}  {name}" for name, share in entries if share >= 0.005)]
+    return "\n".join(parts)

@@ -1,0 +1,1 @@
+"""The workloads: what the load process does, one module each."""
