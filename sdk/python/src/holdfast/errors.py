@@ -15,11 +15,14 @@ __all__ = [
     "GateChangedError",
     "GateNotFoundError",
     "GateResolvedError",
+    "HandlerError",
     "HoldfastError",
+    "IllegalStateError",
     "InvalidDefinitionError",
     "InvalidRequestError",
     "KeyInUseError",
     "LimitExceededError",
+    "NamespaceNotFoundError",
     "NotPermittedError",
     "QueryFailedError",
     "QueryNotFoundError",
@@ -52,6 +55,10 @@ class ConverterError(HoldfastError):
 
 class DefinitionError(HoldfastError):
     """A definition built in code is not one: a name is taken, a reference leads nowhere, a type does not fit."""
+
+
+class HandlerError(HoldfastError):
+    """A function cannot be a handler: its signature, its types or its name do not fit."""
 
 
 class ClientClosedError(HoldfastError):
@@ -268,6 +275,18 @@ class LimitExceededError(ServerError):
     def actual(self) -> int | None:
         """What was asked for; None if the server does not say."""
         return _integer(self.metadata.get("actual"))
+
+
+class IllegalStateError(ServerError):
+    """The run's state does not allow the operation; the message tells which state that is."""
+
+    reasons = ("ILLEGAL_STATE", "RUN_QUARANTINED")
+
+
+class NamespaceNotFoundError(ServerError):
+    """No namespace of that name."""
+
+    reasons = ("NAMESPACE_NOT_FOUND",)
 
 
 class NotPermittedError(ServerError):

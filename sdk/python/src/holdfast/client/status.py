@@ -28,10 +28,8 @@ def is_transient(fault: aio.AioRpcError) -> bool:
     return fault.code() in _TRANSIENT
 
 
-def lost_the_server(fault: grpc.RpcError) -> bool:
-    """Return whether the transport failed, in contrast to a server that answered that it cannot at present."""
-    if not isinstance(fault, (aio.AioRpcError, grpc.Call)) or fault.code() not in _TRANSIENT:
-        return False
+def lost_the_server(fault: aio.AioRpcError | grpc.Call) -> bool:
+    """Return whether no server of ours made this status, so that nobody knows whether the call arrived."""
     return not any(key == DETAILS_KEY for key, _ in fault.trailing_metadata() or ())
 
 
