@@ -18,7 +18,7 @@ from holdfast_server.engine.names import (
 )
 from holdfast_server.engine.number_types import NumberTypes
 from holdfast_server.engine.payloads import OpaquePayloadError
-from holdfast_server.engine.templates import UNTYPED, Template, compile_template
+from holdfast_server.engine.templates import UNTYPED, Template, compile_template, deep_heads
 
 __all__ = [
     "NOT_A_PAYLOAD",
@@ -33,6 +33,7 @@ __all__ = [
     "compile_condition",
     "compile_expression",
     "compile_template",
+    "deep_heads",
     "head_of",
 ]
 

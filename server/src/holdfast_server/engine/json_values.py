@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 import rfc8785
 
-__all__ = ["JSON_DEPTH_MAX", "canonical", "decode_exact", "encode", "shown", "too_deep"]
+__all__ = ["JSON_DEPTH_MAX", "canonical", "containers", "decode_exact", "encode", "shown", "too_deep"]
 
 JSON_DEPTH_MAX: Final = 64
 """Deepest nesting of arrays and objects in any value."""
@@ -80,14 +80,15 @@ def too_deep(data: bytes) -> bool:
     if data.count(b"[") + data.count(b"{") <= JSON_DEPTH_MAX:  # nearly always, and two scans in C
         return False
     depth = 0
-    level = _containers([orjson.loads(data)])
+    level = containers([orjson.loads(data)])
     while level and depth <= JSON_DEPTH_MAX:
         depth += 1
-        level = [inner for value in level for inner in _containers(_children(value))]
+        level = [inner for value in level for inner in containers(_children(value))]
     return depth > JSON_DEPTH_MAX
 
 
-def _containers(values: Iterable[object]) -> list[dict[str, object] | list[object]]:
+def containers(values: Iterable[object]) -> list[dict[str, object] | list[object]]:
+    """Those of some values that hold others."""
     return [value for value in values if isinstance(value, dict | list)]
 
 

@@ -55,6 +55,9 @@ class _Reader:
     def read(self, schema: object) -> NumberType | None:
         if not isinstance(schema, dict):
             return None
+        target = schema.get("$ref")
+        if isinstance(target, str) and "properties" not in schema:
+            return self._follow(target)  # shared, so that a recursive schema types what it holds at any depth
         found = NumberType()
         self._fill(found, schema)
         return found if found.kind or found.members or found.rest or found.items else None

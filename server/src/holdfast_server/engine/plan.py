@@ -5,11 +5,13 @@ attribute here, so that the hot path reads no protobuf fields.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.v1 import definition_pb2 as pb
 from holdfast_server.engine.expressions import Condition, Expression, Template
+from holdfast_server.engine.number_types import NumberTypes
 from holdfast_server.engine.schemas import Schema
+from holdfast_server.engine.scopes import Scope
 
 __all__ = [
     "BlockPlan",
@@ -30,7 +32,7 @@ class EdgePlan:
 
     source: int
     """Index of the source step in the block."""
-    on: pb.EdgeOn
+    on: pb.EdgeOn.ValueType
     """Never UNSPECIFIED."""
     when: Condition | None
 
@@ -74,11 +76,11 @@ class GatePlan:
     args: Template | None
     args_schema: Schema | None
     response_schema: Schema | None
-    decisions: tuple[pb.Decision, ...]
+    decisions: tuple[pb.Decision.ValueType, ...]
     quorum: int
     veto: bool
     deadline_us: int | None
-    on_deadline: pb.OnDeadline
+    on_deadline: pb.OnDeadline.ValueType
     escalation_us: int | None
 
 
@@ -111,7 +113,7 @@ class StepPlan:
     after: tuple[EdgePlan, ...]
     out: tuple[tuple[int, int], ...]
     """(target step, position in the target's `after`) of each edge out of this step."""
-    join_mode: pb.JoinMode
+    join_mode: pb.JoinMode.ValueType
     """Never UNSPECIFIED."""
     join_count: int
     """Edges that must be taken for FIRST (1) and QUORUM; 0 otherwise."""
@@ -150,6 +152,11 @@ class BlockPlan:
     order: tuple[int, ...]
     """A topological order of all steps."""
     fail_fast: bool
+    cleanups: tuple[int, ...] = field(init=False)
+    """Cleanup steps, in topological order."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cleanups", tuple(index for index in self.order if self.steps[index].cleanup))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +180,7 @@ class Plan:
     that the runtime can load the large ones before the engine decides."""
     looks_into_signals: bool
     """Whether some expression names `signals` or a wait has a condition over its payload."""
+    scope: Scope
+    """What queries may name."""
+    numbers: NumberTypes
+    """How schemas type numbers in expressions."""
