@@ -1,12 +1,5 @@
 """The model writer against a real HTTP server: answers, refusals, waiting, and what must never be told."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any
-
 import pytest
 
 from examples.research_report.model import (
@@ -18,6 +11,7 @@ from examples.research_report.model import (
     model_from,
 )
 from examples.research_report.models import DraftRequest, Figures, Passages, Plan, Questions
+from tests.unit.examples.provider import Provider
 
 KEY = "made-up-key-of-the-test"
 REQUEST = DraftRequest(
@@ -27,44 +21,6 @@ REQUEST = DraftRequest(
     figures=Figures(figures=[]),
     questions=Questions(questions=[], missing=[]),
 )
-
-
-@dataclass
-class Provider:
-    """A server that answers every question the same way and remembers what it was asked."""
-
-    status: int = 200
-    body: bytes = b'{"choices": [{"message": {"content": " A text. "}}]}'
-    headers: dict[str, str] = field(default_factory=dict)
-    asked: list[tuple[str, str | None, Any]] = field(default_factory=list)
-    url: str = ""
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    provider = Provider()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            provider.asked.append((self.path, self.headers["Authorization"], body))
-            self.send_response_only(provider.status)
-            for name, value in provider.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(provider.body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    provider.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield provider
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def _model(provider: Provider) -> Model:
