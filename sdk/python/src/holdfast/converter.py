@@ -14,7 +14,6 @@ __all__ = ["BINARY", "JSON", "Codec", "Converter", "json_value"]
 
 JSON = b"json/utf-8"
 BINARY = b"binary/plain"
-_NOT_JSON = (b"NaN", b"Infinity")
 
 
 class Codec(Protocol):
@@ -100,7 +99,7 @@ def json_value(value: object) -> JsonValue:
 def _json_bytes(value: object) -> bytes:
     try:
         data = to_json(value)
-        if any(word in data for word in _NOT_JSON):  # may be part of a string: look properly
+        if b"NaN" in data or b"Infinity" in data:  # may be part of a string: look properly
             json.dumps(from_json(data), allow_nan=False)
     except (PydanticSerializationError, ValueError, TypeError) as fault:
         raise ConverterError(f"{_name(type(value))} has no JSON form: {fault}") from fault

@@ -6,6 +6,7 @@ While one message is under way, what comes in gathers; when the answer is there,
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -113,4 +114,4 @@ class Coalescer(Generic[ItemT, ResultT]):
 def _fail(answers: "list[asyncio.Future[ResultT]]", fault: Exception) -> None:
     for answer in answers:
         if not answer.done():
-            answer.set_exception(fault)
+            answer.set_exception(copy(fault))  # each is raised, with a trace of its own

@@ -7,6 +7,7 @@ that still has somebody waiting is sent again. A server without the stream is as
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
+from copy import copy
 from itertools import islice
 
 import grpc
@@ -164,8 +165,9 @@ class Waiter:
                 if is_transient(fault) or fault.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                     await asyncio.sleep(backoff.next_s())
                     continue
+                error = error_of_rpc(fault, connection.target)
                 for answer in self._pending(run_id):
-                    answer.set_exception(error_of_rpc(fault, connection.target))
+                    answer.set_exception(copy(error))
                 return
             backoff.reset()
             if response.closed:
@@ -189,7 +191,7 @@ class Waiter:
         for answers in waits.values():
             for answer in answers:
                 if not answer.done():
-                    answer.set_exception(fault)
+                    answer.set_exception(copy(fault))  # each is raised, with a trace of its own
 
 
 class _NoStreamError(Exception):
