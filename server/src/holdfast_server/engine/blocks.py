@@ -29,6 +29,9 @@ STARTERS = {
 }
 """How a step of each kind starts."""
 
+SETTLED = st.FINAL | {st.PENDING}
+"""States of steps that nothing but another step can move."""
+
 CAUSES = {
     RunStateEnum.RUN_STATE_CANCELED: CancelCause.CANCEL_CAUSE_RUN_CANCELED,
     RunStateEnum.RUN_STATE_TIMED_OUT: CancelCause.CANCEL_CAUSE_RUN_TIMED_OUT,
@@ -39,7 +42,12 @@ CAUSES = {
 def start_ready(turn: Turn) -> None:
     """Looks at every step that has not started: at the beginning, after a pause, when a run is reopened."""
     for scope in list(turn.run.scopes.values()):
-        turn.work.extend((scope, index) for index in scope.block.order if scope.state_of(index) == st.PENDING)
+        for index in scope.block.order:
+            record = scope.steps[index]
+            if record is None or record.state == st.PENDING:
+                turn.work.append((scope, index))
+            elif record.released:
+                turn.restarts.append((scope, index))
     settle(turn)
 
 
@@ -47,22 +55,26 @@ def settle(turn: Turn) -> None:
     """Follows all consequences of what was emitted until nothing more follows, and ends the run if it is done."""
     root = turn.run.root
     while True:
-        while turn.work or turn.restarts:
-            if turn.restarts:
-                scope, index = turn.restarts.popleft()
-                step = scope.block.steps[index]
-                STARTERS[step.kind](turn, scope, step)
-                continue
-            if root.closing and not turn.closed:
-                close(turn, root)
+        if root.closing and not turn.closed:
+            close(turn, root)
+        if turn.restarts:
+            _restart(turn, *turn.restarts.popleft())
+        elif turn.work:
             scope, index = turn.work.popleft()
             if scope.state_of(index) == st.PENDING:
                 _consider(turn, scope, scope.block.steps[index])
-        if not (root.closing and not turn.closed):
+        elif not _release_cleanup(turn, root):
             break
-        close(turn, root)
     if root.unfinished == 0 and turn.run.open:
         _finish(turn, root)
+
+
+def _restart(turn: Turn, scope: Scope, index: int) -> None:
+    """Starts a step a person let start again, whatever its edges say; a pause or a closing block has the last word."""
+    record = scope.steps[index]
+    if record is not None and record.released and not turn.run.paused:
+        step = scope.block.steps[index]
+        STARTERS[step.kind](turn, scope, step)
 
 
 def _consider(turn: Turn, scope: Scope, step: StepPlan) -> None:
@@ -79,16 +91,40 @@ def _consider(turn: Turn, scope: Scope, step: StepPlan) -> None:
     if not step.after:
         STARTERS[step.kind](turn, scope, step)
         return
-    verdict = edges.join_verdict(step, scope.record(step.index))
+    verdict = edges.join_verdict(step, scope.steps[step.index])
     if verdict is edges.Verdict.MET:
         STARTERS[step.kind](turn, scope, step)
         if step.cancel_others:
             _cancel_losers(turn, scope, step)
     elif verdict is edges.Verdict.NOT_MET:
-        outcomes.skip(turn, scope, step, SkipReason.SKIP_REASON_JOIN_NOT_MET)
+        if not step.cleanup:
+            outcomes.skip(turn, scope, step, SkipReason.SKIP_REASON_JOIN_NOT_MET)
     elif verdict is edges.Verdict.ERROR:
-        message = turn.edge_errors.get((scope.prefix, step.index), "the condition of an edge could not be evaluated")
+        message = edges.condition_error(turn, scope, step)
         rules.give_up(turn, scope, step, failures.failure(failures.EXPRESSION_ERROR, message))
+
+
+def _release_cleanup(turn: Turn, scope: Scope) -> bool:
+    """Decides one cleanup step whose join cannot be met, once nothing else can move; False if none is left.
+
+    Until then it stays PENDING: the block may still fail, and then its `finally` starts all the same.
+    """
+    if turn.run.paused or not turn.run.begun or scope.closing or not scope.unfinished or not scope.block.cleanups:
+        return False
+    if any(scope.state_of(index) not in SETTLED for index in scope.block.order):
+        return False
+    for index in scope.block.cleanups:
+        step = scope.block.steps[index]
+        if (
+            scope.state_of(index) == st.PENDING
+            and edges.join_verdict(step, scope.steps[index]) is edges.Verdict.NOT_MET
+        ):
+            if scope.failure is not None:
+                _consider_cleanup(turn, scope, step)
+            else:
+                outcomes.skip(turn, scope, step, SkipReason.SKIP_REASON_JOIN_NOT_MET)
+            return True
+    return False
 
 
 def _consider_cleanup(turn: Turn, scope: Scope, step: StepPlan) -> None:
@@ -121,14 +157,16 @@ def close(turn: Turn, scope: Scope) -> None:
             _end_step(turn, scope, step, cause, SkipReason.SKIP_REASON_BLOCK_CLOSING)
 
 
-def _end_step(turn: Turn, scope: Scope, step: StepPlan, cause: CancelCause, reason: SkipReason) -> None:
+def _end_step(
+    turn: Turn, scope: Scope, step: StepPlan, cause: CancelCause.ValueType, reason: SkipReason.ValueType
+) -> None:
     state = scope.state_of(step.index)
     if state == st.PENDING:
         outcomes.skip(turn, scope, step, reason)
     elif state == st.RUNNING:
         record = scope.record(step.index)
         if not record.fence_us:
-            fence_us = max(turn.now_us, turn.run.time_us) + turn.settings.cancel_grace_us
+            fence_us = turn.now_us + turn.settings.cancel_grace_us
             body = StepCancelRequested(
                 path=scope.path(step), attempt=record.attempt, fence_time=timestamp(fence_us), cause=cause
             )
@@ -159,9 +197,8 @@ def _succeed(turn: Turn, root: Scope, unconsumed: list[int]) -> None:
         if plan.output is not None:
             output = rendering.render(turn, root, plan.output, "the output of the run")
         if plan.output_schema is not None:
-            faults = plan.output_schema.check(turn.bag.decode(output))
-            if faults:
-                listed = "; ".join(f"{fault.path or '(root)'}: {fault.message}" for fault in faults)
+            listed = rendering.misfit(turn, plan.output_schema, output)
+            if listed:
                 message = f"the output of the run does not fit its schema: {listed}"
                 failure = failures.failure(failures.SCHEMA_VIOLATION, message)
     except rendering.StepFault as fault:

@@ -110,7 +110,7 @@ class DecideGate:
     path: str
     revision: int
     content_hash: bytes
-    decision: Decision
+    decision: Decision.ValueType
     payload: Payload | None = None
     comment: str = ""
     delegate_to: Approvers | None = None

@@ -1,8 +1,8 @@
 """Decides what a command does to a run: the one entry of the engine.
 
 `decide` makes events, applies them and derives their effects. A refusal is raised before the first event, so a refused
-command leaves the run as it was. Any other exception is a fault of the engine: the state is then undefined and has to be
-folded again from what is on disk.
+command leaves the run as it was. Any other exception is a fault of the engine: the state is then undefined and has to
+be folded again from what is on disk.
 """
 
 from collections import deque
@@ -27,7 +27,7 @@ from holdfast.v1.history_pb2 import (
 )
 from holdfast.v1.payload_pb2 import JsonValue, Payload
 from holdfast_server.engine import blocks, commands as c, reopening, state as st
-from holdfast_server.engine.effects import Effect, Timer
+from holdfast_server.engine.effects import Effect, Timer, TimerSet, standing
 from holdfast_server.engine.expressions import ExpressionError
 from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
 from holdfast_server.engine.plan import Plan
@@ -101,7 +101,7 @@ def start_run(
     payload = bag.intern(command.input) if command.input is not None else None
     run = RunState(plan, command.namespace, command.run_id, command.key)
     run.scopes[""] = new_scope("", plan.block)
-    signals = []
+    signals: list[tuple[str, Payload | None]] = []
     for name, value in command.signals:
         _check_signal(run, name, value, bag, settings, len(signals))
         signals.append((name, bag.intern(value) if value is not None else None))
@@ -121,8 +121,8 @@ def start_run(
     timeout_us = command.timeout_us if command.timeout_us is not None else plan.timeout_us
     if timeout_us is not None:
         body.deadline_time.CopyFrom(timestamp(max(now_us, command.start_after_us) + timeout_us))
-    for name, value in command.attributes.items():
-        body.attributes[name].CopyFrom(value)
+    for name, attribute in command.attributes.items():
+        body.attributes[name].CopyFrom(attribute)
     _default_attributes(turn, plan, payload, body)
     turn.emit("run_started", body)
     for name, value in signals:
@@ -131,7 +131,7 @@ def start_run(
     return run, Decision(turn.batch, turn.effects, None, 1)
 
 
-def decide(
+def decide(  # noqa: PLR0913, PLR0917 - clock, chance and payloads are injected, and the command has a caller
     run: RunState,
     command: c.Command,
     now_us: int,
@@ -174,7 +174,8 @@ def _turn(
     actor: Actor | None,
     request: RequestMark | None,
 ) -> Turn:
-    return Turn(run, now_us, entropy, bag, settings, batch, [], deque(), deque(), {}, actor, request)
+    now_us = max(now_us, run.time_us)
+    return Turn(run, now_us, entropy, bag, settings, batch, [], deque(), deque(), actor, request)
 
 
 def _dispatch(turn: Turn, command: c.Command) -> None:
@@ -223,12 +224,15 @@ def _operate(turn: Turn, command: c.Pause | c.Resume | c.Cancel | c.Terminate | 
         case c.Resume():
             if run.paused:
                 turn.emit("run_resumed", RunResumed(note=command.note))
-                _fire_all(turn)
+                _fire_due(turn)
                 blocks.start_ready(turn)
         case c.Cancel():
-            if not run.root.closing:
+            paused = run.paused
+            if paused or not run.root.closing:
                 turn.emit("run_cancel_requested", RunCancelRequested(reason=command.reason))
-                blocks.settle(turn)
+                blocks.start_ready(turn)
+            if paused:
+                _fire_due(turn)
         case c.Terminate():
             body = RunTerminated(reason=command.reason, unconsumed_signal_seqs=list(run.signals))
             turn.emit("run_terminated", body)
@@ -239,8 +243,8 @@ def _operate(turn: Turn, command: c.Pause | c.Resume | c.Cancel | c.Terminate | 
 def _fire(turn: Turn, command: c.FireTimer) -> None:
     run = turn.run
     if not run.open or run.paused:
-        return
-    now_us = max(turn.now_us, run.time_us)
+        return  # what is due while the run is paused happens when it goes on
+    now_us = turn.now_us
     if command.timer is Timer.START:
         if not run.begun and run.start_after_us <= now_us:
             turn.emit("timer_fired", TimerFired(kind=TimerKind.TIMER_KIND_START))
@@ -270,26 +274,12 @@ def _fire(turn: Turn, command: c.FireTimer) -> None:
         sleep.fire(turn, scope, step, record)
 
 
-def _fire_all(turn: Turn) -> None:
-    """Lets everything happen whose time came while the run was paused."""
-    _fire(turn, c.FireTimer("", Timer.START))
-    _fire(turn, c.FireTimer("", Timer.RUN_TIMEOUT))
-    for scope, step, record in list(turn.run.activations()):
-        if record is not None and record.state not in st.FINAL:
-            for timer in STEP_TIMERS:
-                _fire(turn, c.FireTimer(scope.path(step), timer))
-
-
-STEP_TIMERS = (
-    Timer.SCHEDULE_TO_CLOSE,
-    Timer.FENCE,
-    Timer.SCHEDULE_TO_START,
-    Timer.RETRY,
-    Timer.SLEEP,
-    Timer.WAIT,
-    Timer.GATE,
-)
-"""Timers of steps, those that end a step before those that let it go on."""
+def _fire_due(turn: Turn) -> None:
+    """Lets everything happen whose time came while the run was paused, in the order of those times."""
+    due = [one for one in standing(turn.run) if isinstance(one, TimerSet) and one.due_us <= turn.now_us]
+    for one in sorted(due, key=lambda timer: timer.due_us):
+        _fire(turn, c.FireTimer(one.path, one.timer))
+        blocks.settle(turn)
 
 
 def _signal(turn: Turn, command: c.SendSignal) -> None:
@@ -328,7 +318,9 @@ def _check_input(plan: Plan, payload: Payload | None, bag: PayloadBag) -> None:
         _check_schema(plan.input_schema, payload, bag, ErrorReason.ERROR_REASON_INPUT_SCHEMA, "input")
 
 
-def _check_schema(schema: Schema, payload: Payload | None, bag: PayloadBag, reason: ErrorReason, field: str) -> None:
+def _check_schema(
+    schema: Schema, payload: Payload | None, bag: PayloadBag, reason: ErrorReason.ValueType, field: str
+) -> None:
     try:
         faults = schema.check(bag.decode(payload))
     except OpaquePayloadError as error:

@@ -6,6 +6,7 @@ from holdfast.v1.definition_pb2 import EdgeOn, JoinMode
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.history_pb2 import EdgeOutcome
 from holdfast.v1.payload_pb2 import Payload
+from holdfast.v1.run_pb2 import StepState
 from holdfast_server.engine import state as st
 from holdfast_server.engine.expressions import ExpressionError
 from holdfast_server.engine.payloads import OpaquePayloadError
@@ -14,7 +15,15 @@ from holdfast_server.engine.run_names import Finishing
 from holdfast_server.engine.state import Scope, StepRecord
 from holdfast_server.engine.turn import Turn
 
-__all__ = ["Verdict", "can_still_be_met", "failure_was_taken", "join_verdict", "resolve", "takes_failure"]
+__all__ = [
+    "Verdict",
+    "can_still_be_met",
+    "condition_error",
+    "failure_was_taken",
+    "join_verdict",
+    "resolve",
+    "takes_failure",
+]
 
 FITS = {
     EdgeOn.EDGE_ON_SUCCEEDED: frozenset({st.SUCCEEDED}),
@@ -35,7 +44,12 @@ class Verdict(Enum):
 
 
 def resolve(
-    turn: Turn, scope: Scope, step: StepPlan, state: int, output: Payload | None, failure: Failure | None
+    turn: Turn,
+    scope: Scope,
+    step: StepPlan,
+    state: StepState.ValueType,
+    output: Payload | None,
+    failure: Failure | None,
 ) -> list[EdgeOutcome]:
     """The outcomes of all edges out of a step that is about to finish in `state`."""
     outcomes: list[EdgeOutcome] = []
@@ -44,15 +58,33 @@ def resolve(
         edge = target.after[position]
         resolution = st.TAKEN if state in FITS[edge.on] else st.DEAD
         if resolution == st.TAKEN and edge.when is not None:
-            finishing = Finishing(scope, step.index, state, output, failure, max(turn.now_us, turn.run.time_us))
+            finishing = Finishing(scope, step.index, state, output, failure, turn.now_us)
             try:
                 if not edge.when.holds(turn.names(scope, finishing)):
                     resolution = st.DEAD
-            except (ExpressionError, OpaquePayloadError) as error:
+            except (ExpressionError, OpaquePayloadError):
                 resolution = st.ERROR
-                turn.edge_errors[scope.prefix, target_index] = str(error)
         outcomes.append(EdgeOutcome(target=target.name, index=position, resolution=resolution))
     return outcomes
+
+
+def condition_error(turn: Turn, scope: Scope, step: StepPlan) -> str:
+    """What is wrong with the first condition of an edge into `step` that could not be evaluated.
+
+    Evaluated once more: the event of the source says that it failed, not how, and may be long ago.
+    """
+    resolved = scope.record(step.index).edges or []
+    for edge, resolution in zip(step.after, resolved, strict=False):
+        if resolution != st.ERROR or edge.when is None:
+            continue
+        where = f"`when` of the edge from {scope.block.steps[edge.source].name!r} to {step.name!r}"
+        try:
+            edge.when.holds(turn.names(scope))
+        except (ExpressionError, OpaquePayloadError) as error:
+            return f"{where}: {error}"
+        return f"{where} could not be evaluated when its source finished"
+    message = f"step {step.name!r} has no edge that could not be evaluated"
+    raise ValueError(message)
 
 
 def takes_failure(scope: Scope, step: StepPlan, outcomes: list[EdgeOutcome]) -> bool:
@@ -73,11 +105,11 @@ def failure_was_taken(scope: Scope, step: StepPlan) -> bool:
     return False
 
 
-def join_verdict(step: StepPlan, record: StepRecord) -> Verdict:
+def join_verdict(step: StepPlan, record: StepRecord | None) -> Verdict:
     """What the edges resolved so far mean for a PENDING step with edges."""
-    edges = record.edges
-    if edges is None:
+    if record is None or record.edges is None:
         return Verdict.OPEN
+    edges = record.edges
     if st.ERROR in edges:
         return Verdict.ERROR
     taken = edges.count(st.TAKEN)

@@ -217,16 +217,27 @@ def _attempt_failed(_run: RunState, body: Any) -> Iterator[Effect]:
         yield TimerSet(body.path, Timer.RETRY, timestamp_us(body.retry_time))
 
 
+def _run_terminated(run: RunState, _body: Any) -> Iterator[Effect]:
+    for scope, step, record in run.activations():
+        if record is not None and record.gate is not None and not record.gate.resolution:
+            yield GateChanged(scope.path(step))
+    yield RunClosed()
+
+
 def _succeeded(run: RunState, body: Any) -> Iterator[Effect]:
     record = _record(run, body.path)
     if not body.attempt or record.schedule_to_start_us or record.schedule_to_close_us or record.cancel_cause:
         yield TimersCleared(body.path)
 
 
-def _ended(_run: RunState, body: Any) -> Iterator[Effect]:
-    yield TaskClosed(body.path)
-    yield TimersCleared(body.path)
-    yield GateChanged(body.path)
+def _ended(run: RunState, body: Any) -> Iterator[Effect]:
+    path = body.path
+    record = _record(run, path)
+    if record.tried:
+        yield TaskClosed(path)
+    yield TimersCleared(path)
+    if record.gate is not None and not record.gate.resolution:
+        yield GateChanged(path)
 
 
 def _cancel_requested(_run: RunState, body: Any) -> Iterator[Effect]:
@@ -244,6 +255,13 @@ def _wait_opened(_run: RunState, body: Any) -> Iterator[Effect]:
 
 
 def _gate_opened(_run: RunState, body: Any) -> Iterator[Effect]:
+    yield TimersCleared(body.path)
+    yield GateChanged(body.path)
+    if body.HasField("deadline_time"):
+        yield TimerSet(body.path, Timer.GATE, timestamp_us(body.deadline_time))
+
+
+def _gate_revised(_run: RunState, body: Any) -> Iterator[Effect]:
     yield GateChanged(body.path)
     if body.HasField("deadline_time"):
         yield TimerSet(body.path, Timer.GATE, timestamp_us(body.deadline_time))
@@ -267,7 +285,7 @@ SOURCES: dict[str, Callable[[RunState, Any], Iterator[Effect]]] = {
     "run_succeeded": _run_closed,
     "run_failed": _run_closed,
     "run_canceled": _run_closed,
-    "run_terminated": _run_closed,
+    "run_terminated": _run_terminated,
     "run_timed_out": _run_closed,
     "step_queued": _queued,
     "step_attempt_failed": _attempt_failed,
@@ -278,7 +296,7 @@ SOURCES: dict[str, Callable[[RunState, Any], Iterator[Effect]]] = {
     "timer_started": _timer_started,
     "wait_opened": _wait_opened,
     "gate_opened": _gate_opened,
-    "gate_revised": _gate_opened,
+    "gate_revised": _gate_revised,
     "gate_decision_recorded": _gate_changed,
     "gate_resolved": _gate_resolved,
 }

@@ -41,7 +41,7 @@ from holdfast.v1.history_pb2 import (
     WaitOpened,
 )
 from holdfast.v1.payload_pb2 import Payload
-from holdfast.v1.run_pb2 import RunState as RunStateEnum
+from holdfast.v1.run_pb2 import RunState as RunStateEnum, StepState
 from holdfast_server.engine import failures, state as st
 from holdfast_server.engine.plan import Plan, StepPlan
 from holdfast_server.engine.state import (
@@ -116,6 +116,7 @@ def _started(run: RunState, event: HistoryEvent, body: RunStarted) -> None:
     run.begun = run.start_after_us == 0
     if body.HasField("deadline_time"):
         run.deadline_us = timestamp_us(body.deadline_time)
+        run.timeout_us = run.deadline_us - max(run.start_us, run.start_after_us)
 
 
 def _paused(run: RunState, _event: HistoryEvent, _body: RunPaused) -> None:
@@ -148,7 +149,7 @@ def _reopened(run: RunState, _event: HistoryEvent, body: RunReopened) -> None:
     run.deadline_us = timestamp_us(body.deadline_time) if body.HasField("deadline_time") else 0
     reset = set(body.reset_paths)
     for scope in run.scopes.values():
-        scope.closing = 0
+        scope.closing = RunStateEnum.RUN_STATE_UNSPECIFIED
         scope.failure = None
         _reset_scope(scope, {step.index for step in scope.block.steps if scope.path(step) in reset})
 
@@ -166,6 +167,7 @@ def _reset_scope(scope: Scope, reset: set[int]) -> None:
             scope.steps[step.index] = StepRecord(
                 attempt=record.attempt,
                 lease=record.lease,
+                input=record.input,
                 input_revision=record.input_revision,
                 revision=record.revision,
                 settled=record.settled,
@@ -174,7 +176,7 @@ def _reset_scope(scope: Scope, reset: set[int]) -> None:
             scope.unfinished += 1
 
 
-def _close(run: RunState, state: int) -> None:
+def _close(run: RunState, state: RunStateEnum.ValueType) -> None:
     run.state = state
     run.close_us = run.time_us
     run.pause_us = 0
@@ -253,19 +255,19 @@ def _step_started(run: RunState, _event: HistoryEvent, body: StepStarted) -> Non
 
 def _attempt_failed(run: RunState, _event: HistoryEvent, body: StepAttemptFailed) -> None:
     _scope, _step_plan, record = _step(run, body.path)
+    _settle(record, body.failure)
     record.state = st.BACKING_OFF
     record.failure = body.failure
     record.due_us = timestamp_us(body.retry_time) if body.HasField("retry_time") else 0
-    _settle(record, body.failure)
 
 
 def _settle(record: StepRecord, failure: Failure | None = None) -> None:
-    """Remembers whose result was taken; failures of the server's own (timeouts, lost workers) are nobody's."""
-    if record.attempt and (failure is None or not failures.of_server(failure.type)):
+    """Remembers whose result ends the attempt; failures the server found (timeouts, lost workers) are nobody's."""
+    if record.state in st.HELD and (failure is None or not failures.of_server(failure.type)):
         record.settled = (record.attempt, record.lease)
 
 
-def _finish(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, state: int) -> None:
+def _finish(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, state: StepState.ValueType) -> None:
     record.state = state
     record.finish_us = run.time_us
     record.due_us = 0
@@ -287,22 +289,22 @@ def _resolve(scope: Scope, edges: Iterable[Any]) -> None:
 def _step_succeeded(run: RunState, _event: HistoryEvent, body: StepSucceeded) -> None:
     path = body.path
     scope, step, record = _step(run, path)
+    _settle(record)
     _finish(run, scope, step, record, st.SUCCEEDED)
     record.output = _payload(run, ("steps", path, "output"), body.output) if body.HasField("output") else None
     record.answered_by = body.answered_by
     record.failure = None
     if not record.schedule_us:
         record.schedule_us = run.time_us
-    _settle(record)
     _resolve(scope, body.edges)
 
 
 def _step_failed(run: RunState, _event: HistoryEvent, body: StepFailed) -> None:
     scope, step, record = _step(run, body.path)
+    _settle(record, body.failure)
     _finish(run, scope, step, record, st.FAILED)
     record.failure = body.failure
     record.handled = body.handled
-    _settle(record, body.failure)
     _resolve(scope, body.edges)
     if not body.handled:
         _unhandled(scope, body.path, body.failure)
@@ -337,9 +339,10 @@ def _step_cancel_requested(run: RunState, _event: HistoryEvent, body: StepCancel
 
 def _step_canceled(run: RunState, _event: HistoryEvent, body: StepCanceled) -> None:
     scope, step, record = _step(run, body.path)
+    if run.time_us < record.fence_us:  # within the grace it was the worker that stopped
+        _settle(record)
     _finish(run, scope, step, record, st.CANCELED)
     record.cancel_cause = body.cause
-    _settle(record)
     _resolve(scope, body.edges)
 
 
@@ -366,6 +369,7 @@ def _gate_opened(run: RunState, _event: HistoryEvent, body: GateOpened) -> None:
     if not record.schedule_us:
         record.schedule_us = run.time_us
     record.revision = body.revision
+    record.schedule_to_close_us = 0  # a review takes the time it takes; the clock starts anew with the next attempt
     record.due_us = timestamp_us(body.deadline_time) if body.HasField("deadline_time") else 0
     record.gate = GateRecord(
         body.reason,

@@ -45,11 +45,21 @@ RESERVED = frozenset(
 """Names user code may not raise; `11-contract`."""
 
 
+RETRIED = frozenset({START_TO_CLOSE, HEARTBEAT, LOST})
+"""Failures of the server's own making that are tried again; an output's SchemaViolation is too, an input's is not."""
+
+
 def failure(
-    kind: str, message: str, *, retryable: bool = False, details: Payload | None = None, cause: Failure | None = None
+    kind: str,
+    message: str,
+    *,
+    retryable: bool | None = None,
+    details: Payload | None = None,
+    cause: Failure | None = None,
 ) -> Failure:
-    """A failure of the server's own making."""
-    return Failure(type=kind, message=message, retryable=retryable, details=details, cause=cause)
+    """A failure of the server's own making; its type says whether it is tried again, unless `retryable` does."""
+    again = kind in RETRIED if retryable is None else retryable
+    return Failure(type=kind, message=message, retryable=again, details=details, cause=cause)
 
 
 def of_server(kind: str) -> bool:
@@ -59,11 +69,12 @@ def of_server(kind: str) -> bool:
 
 def of_user(reported: Failure) -> Failure:
     """What is recorded of a failure a worker reports: reserved types are marked as the user's, empty ones named."""
-    if reported.type in RESERVED or reported.type.startswith("Timeout."):
-        reported.type = f"User.{reported.type}"
-    elif not reported.type:
-        reported.type = "Error"
-    return reported
+    if reported.type and reported.type not in RESERVED and not reported.type.startswith("Timeout."):
+        return reported
+    recorded = Failure()
+    recorded.CopyFrom(reported)
+    recorded.type = f"User.{reported.type}" if reported.type else "Error"
+    return recorded
 
 
 def matches(patterns: tuple[str, ...], kind: str) -> bool:

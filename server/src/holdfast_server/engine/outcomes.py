@@ -11,7 +11,7 @@ from holdfast.v1.history_pb2 import (
     StepSucceeded,
 )
 from holdfast.v1.payload_pb2 import Payload
-from holdfast_server.engine import edges, failures, state as st
+from holdfast_server.engine import edges, failures, rendering, state as st
 from holdfast_server.engine.plan import StepPlan
 from holdfast_server.engine.state import Scope
 from holdfast_server.engine.turn import Turn
@@ -21,15 +21,14 @@ __all__ = ["cancel", "check_output", "fail", "skip", "succeed"]
 
 def check_output(turn: Turn, step: StepPlan, output: Payload | None) -> Failure | None:
     """The failure an output is, because it is too large or does not fit the step's schema; None if it is neither."""
-    too_large = _check_size(turn, output, f"the output of step {step.name!r}")
+    what = f"the output of step {step.name!r}"
+    too_large = _check_size(turn, output, what)
     if too_large is not None or step.output_schema is None:
         return too_large
-    faults = step.output_schema.check(turn.bag.decode(output))
-    if not faults:
+    listed = rendering.misfit(turn, step.output_schema, output)
+    if not listed:
         return None
-    listed = "; ".join(f"{fault.path or '(root)'}: {fault.message}" for fault in faults)
-    message = f"the output of step {step.name!r} does not fit its schema: {listed}"
-    return failures.failure(failures.SCHEMA_VIOLATION, message, retryable=True)
+    return failures.failure(failures.SCHEMA_VIOLATION, f"{what} does not fit its schema: {listed}", retryable=True)
 
 
 def _check_size(turn: Turn, payload: Payload | None, what: str) -> Failure | None:
@@ -65,7 +64,7 @@ def fail(turn: Turn, scope: Scope, step: StepPlan, failure: Failure, *, attempt:
     _look_at(turn, scope, step, outcomes)
 
 
-def skip(turn: Turn, scope: Scope, step: StepPlan, reason: SkipReason) -> None:
+def skip(turn: Turn, scope: Scope, step: StepPlan, reason: SkipReason.ValueType) -> None:
     """Ends an activation that never ran."""
     outcomes = edges.resolve(turn, scope, step, st.SKIPPED, None, None)
     body = StepSkipped(path=scope.path(step), reason=reason, edges=outcomes)
@@ -91,7 +90,7 @@ def _unhandled(scope: Scope, join: StepPlan) -> list[str]:
     return paths
 
 
-def cancel(turn: Turn, scope: Scope, step: StepPlan, cause: CancelCause, *, attempt: int = 0) -> None:
+def cancel(turn: Turn, scope: Scope, step: StepPlan, cause: CancelCause.ValueType, *, attempt: int = 0) -> None:
     """Ends an activation that was asked to stop."""
     outcomes = edges.resolve(turn, scope, step, st.CANCELED, None, None)
     turn.emit("step_canceled", StepCanceled(path=scope.path(step), attempt=attempt, cause=cause, edges=outcomes))

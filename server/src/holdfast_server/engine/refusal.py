@@ -18,7 +18,7 @@ class Refused(Exception):
 
     def __init__(
         self,
-        reason: ErrorReason,
+        reason: ErrorReason.ValueType,
         message: str,
         metadata: Mapping[str, str] | None = None,
         violations: tuple[tuple[str, str], ...] = (),

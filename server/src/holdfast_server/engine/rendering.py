@@ -6,10 +6,11 @@ from holdfast_server.engine import failures
 from holdfast_server.engine.expressions import ExpressionError, Template
 from holdfast_server.engine.payloads import OpaquePayloadError, payload_size
 from holdfast_server.engine.plan import StepPlan
+from holdfast_server.engine.schemas import Schema
 from holdfast_server.engine.state import Scope
 from holdfast_server.engine.turn import Turn
 
-__all__ = ["StepFault", "check_size", "render", "render_input", "render_text"]
+__all__ = ["StepFault", "check_size", "expression_fault", "misfit", "render", "render_input", "render_text"]
 
 
 class StepFault(Exception):
@@ -40,6 +41,15 @@ def check_size(turn: Turn, payload: Payload | None, what: str) -> None:
         return
     message = f"{what} has {payload_size(payload)} bytes; the limit payload_bytes is {limit}"
     raise StepFault(failures.failure(failures.PAYLOAD_TOO_LARGE, message))
+
+
+def misfit(turn: Turn, schema: Schema, payload: Payload | None) -> str:
+    """How a payload does not fit a schema; empty if it fits. One that cannot be read does not fit."""
+    try:
+        faults = schema.check(turn.bag.decode(payload))
+    except OpaquePayloadError as error:
+        return str(error)
+    return "; ".join(f"{fault.path or '(root)'}: {fault.message}" for fault in faults)
 
 
 def render(turn: Turn, scope: Scope, template: Template, what: str) -> Payload | None:
@@ -76,9 +86,8 @@ def render_input(turn: Turn, scope: Scope, step: StepPlan) -> Payload | None:
     """
     payload = None if step.input is None else render(turn, scope, step.input, f"the input of step {step.name!r}")
     if step.input_schema is not None:
-        faults = step.input_schema.check(turn.bag.decode(payload))
-        if faults:
-            listed = "; ".join(f"{fault.path or '(root)'}: {fault.message}" for fault in faults)
+        listed = misfit(turn, step.input_schema, payload)
+        if listed:
             message = f"the input of step {step.name!r} does not fit its schema: {listed}"
             raise StepFault(failures.failure(failures.SCHEMA_VIOLATION, message))
     return payload

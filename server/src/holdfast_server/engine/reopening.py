@@ -1,11 +1,12 @@
 """RetryRun: which steps of a closed run are PENDING again."""
 
 from holdfast.v1.errors_pb2 import ErrorReason
-from holdfast.v1.history_pb2 import RunReopened, SkipReason
+from holdfast.v1.history_pb2 import CancelCause, RunReopened, SkipReason
 from holdfast.v1.run_pb2 import RunState as RunStateEnum
 from holdfast_server.engine import state as st
+from holdfast_server.engine.plan import StepPlan
 from holdfast_server.engine.refusal import Refused
-from holdfast_server.engine.state import RunState, Scope
+from holdfast_server.engine.state import RunState, Scope, StepRecord
 from holdfast_server.engine.times import timestamp
 from holdfast_server.engine.turn import Turn
 
@@ -32,8 +33,8 @@ def reopen(turn: Turn, note: str) -> None:
             message = f"cleanup step {scope.path(step)!r} has started, so what it cleaned up cannot be gone back to"
             raise Refused(ErrorReason.ERROR_REASON_ILLEGAL_STATE, message, {"step_path": scope.path(step)})
     body = RunReopened(run_epoch=run.run_epoch + 1, reset_paths=_reset_paths(run), note=note)
-    if run.plan.timeout_us is not None:
-        body.deadline_time.CopyFrom(timestamp(max(turn.now_us, run.time_us) + run.plan.timeout_us))
+    if run.timeout_us:
+        body.deadline_time.CopyFrom(timestamp(turn.now_us + run.timeout_us))
     turn.emit("run_reopened", body)
 
 
@@ -44,14 +45,43 @@ def _reset_paths(run: RunState) -> list[str]:
 
 
 def _reset_steps(scope: Scope) -> set[int]:
-    """FAILED and CANCELED steps, and those that were skipped because of them."""
+    """FAILED and CANCELED steps, and those that were skipped because of them.
+
+    What a join was met without is let be, unless that join starts over and needs it.
+    """
     reset: set[int] = set()
-    for index in scope.block.order:
-        record = scope.steps[index]
-        if record is None:
-            continue
-        closing = record.skip_reason == SkipReason.SKIP_REASON_BLOCK_CLOSING
-        behind = any(edge.source in reset for edge in scope.block.steps[index].after)
-        if record.state in (st.FAILED, st.CANCELED) or (record.state == st.SKIPPED and (closing or behind)):
-            reset.add(index)
+    grown = True
+    while grown:
+        before = len(reset)
+        for index in scope.block.order:
+            record = scope.steps[index]
+            if (
+                record is not None
+                and index not in reset
+                and _starts_over(scope, scope.block.steps[index], record, reset)
+            ):
+                reset.add(index)
+        grown = len(reset) > before
     return reset
+
+
+def _starts_over(scope: Scope, step: StepPlan, record: StepRecord, reset: set[int]) -> bool:
+    if record.skip_reason == SkipReason.SKIP_REASON_NOT_NEEDED or (
+        record.state == st.CANCELED and record.cancel_cause == CancelCause.CANCEL_CAUSE_NOT_NEEDED
+    ):
+        joins = (scope.block.steps[join] for join in step.covering_joins if join in reset)
+        return any(join.cancel_others and not _still_met(scope, join, reset) for join in joins)
+    if record.state == st.SKIPPED:
+        closing = record.skip_reason == SkipReason.SKIP_REASON_BLOCK_CLOSING
+        return closing or any(edge.source in reset for edge in step.after)
+    return record.state in (st.FAILED, st.CANCELED)
+
+
+def _still_met(scope: Scope, join: StepPlan, reset: set[int]) -> bool:
+    """Whether the edges that stay taken are enough for a join."""
+    record = scope.steps[join.index]
+    edges = record.edges if record is not None and record.edges is not None else []
+    kept = sum(
+        resolution == st.TAKEN and edge.source not in reset for edge, resolution in zip(join.after, edges, strict=False)
+    )
+    return kept >= join.join_count

@@ -31,7 +31,7 @@ class Finishing:
 
     scope: Scope
     index: int
-    state: int
+    state: StepState.ValueType
     output: Payload | None
     failure: Failure | None
     finish_us: int

@@ -1,7 +1,7 @@
 """What is known of a run: the fold of its history and nothing else.
 
-Blocks are held as scopes so that nested ones (maps, loops) are more scopes and not another shape. Step records come into
-being when something first happens to a step; a missing record means PENDING with no edge resolved.
+Blocks are held as scopes so that nested ones (maps, loops) are more scopes and not another shape. Step records come
+into being when something first happens to a step; a missing record means PENDING with no edge resolved.
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,23 @@ from dataclasses import dataclass, field
 from holdfast.v1.actor_pb2 import Actor
 from holdfast.v1.definition_pb2 import Approvers
 from holdfast.v1.failure_pb2 import Failure
-from holdfast.v1.gate_pb2 import GateContent, GateDecision
+from holdfast.v1.gate_pb2 import GateContent, GateDecision, GateReason, Resolution, ResolutionRule
+from holdfast.v1.history_pb2 import CancelCause, EdgeResolution, SkipReason
 from holdfast.v1.payload_pb2 import JsonValue, Payload
 from holdfast.v1.run_pb2 import RunState as RunStateEnum, StepState
 from holdfast_server.engine.plan import BlockPlan, Plan, StepPlan
 
-__all__ = ["FINAL", "OPEN_RUN", "BufferedSignal", "GateRecord", "RequestRecord", "RunState", "Scope", "StepRecord"]
+__all__ = [
+    "FINAL",
+    "HELD",
+    "OPEN_RUN",
+    "BufferedSignal",
+    "GateRecord",
+    "RequestRecord",
+    "RunState",
+    "Scope",
+    "StepRecord",
+]
 
 PENDING = StepState.STEP_STATE_PENDING
 QUEUED = StepState.STEP_STATE_QUEUED
@@ -28,21 +39,28 @@ FAILED = StepState.STEP_STATE_FAILED
 SKIPPED = StepState.STEP_STATE_SKIPPED
 CANCELED = StepState.STEP_STATE_CANCELED
 
+RETRIED = Resolution.RESOLUTION_RETRIED
+
 FINAL = frozenset({SUCCEEDED, FAILED, SKIPPED, CANCELED})
 """Step states that do not change any more within a run epoch."""
+
+HELD = frozenset({QUEUED, RUNNING})
+"""States in which an attempt can be settled: QUEUED too, by a worker that got it from a server that crashed since."""
 
 OPEN_RUN = frozenset({RunStateEnum.RUN_STATE_RUNNING, RunStateEnum.RUN_STATE_PAUSED})
 """States of runs that are not closed."""
 
-UNRESOLVED, TAKEN, DEAD, ERROR = 0, 1, 2, 3
-"""Resolutions of an edge; the last three are the values of `EdgeResolution`."""
+UNRESOLVED = EdgeResolution.EDGE_RESOLUTION_UNSPECIFIED
+TAKEN = EdgeResolution.EDGE_RESOLUTION_TAKEN
+DEAD = EdgeResolution.EDGE_RESOLUTION_DEAD
+ERROR = EdgeResolution.EDGE_RESOLUTION_ERROR
 
 
 @dataclass(slots=True)
 class GateRecord:
     """A gate of a step, open or resolved."""
 
-    reason: int
+    reason: GateReason.ValueType
     content: GateContent
     content_hash: bytes
     open_us: int
@@ -52,8 +70,8 @@ class GateRecord:
     """Set once delegated or escalated; else the definition's hold."""
     escalated: bool = False
     decisions: list[GateDecision] = field(default_factory=list)
-    resolution: int = 0
-    rule: int = 0
+    resolution: Resolution.ValueType = Resolution.RESOLUTION_UNSPECIFIED
+    rule: ResolutionRule.ValueType = ResolutionRule.RESOLUTION_RULE_UNSPECIFIED
     resolve_us: int = 0
     failure: Failure | None = None
     review_rule: int = 0
@@ -63,7 +81,7 @@ class GateRecord:
 class StepRecord:
     """One activation. Times are microseconds since the Unix epoch, 0 for never."""
 
-    state: int = PENDING
+    state: StepState.ValueType = PENDING
     attempt: int = 0
     attempts_left: int = 0
     """Attempts the policy in force still allows after the present one fails."""
@@ -85,17 +103,27 @@ class StepRecord:
     schedule_to_close_us: int = 0
     fence_us: int = 0
     """When a cancelled attempt is fenced; 0 means no cancel was requested."""
-    cancel_cause: int = 0
+    cancel_cause: CancelCause.ValueType = CancelCause.CANCEL_CAUSE_UNSPECIFIED
     settled: tuple[int, int] = (0, 0)
     """(attempt, lease) of the last result a worker gave that was accepted."""
-    edges: list[int] | None = None
+    edges: list[EdgeResolution.ValueType] | None = None
     """Resolution of each edge into the step; None means all unresolved."""
-    skip_reason: int = 0
+    skip_reason: SkipReason.ValueType = SkipReason.SKIP_REASON_UNSPECIFIED
     handled: bool = False
     answered_by: str = ""
     revision: int = 0
     """Last revision of a gate of this activation."""
     gate: GateRecord | None = None
+
+    @property
+    def tried(self) -> bool:
+        """Whether an attempt was queued in this run epoch; attempt numbers and inputs outlast a RetryRun."""
+        return bool(self.handler)
+
+    @property
+    def released(self) -> bool:
+        """Whether a review said that a step that never started may start, which a pause may hold back."""
+        return self.state == IN_REVIEW and self.gate is not None and self.gate.resolution == RETRIED
 
 
 @dataclass(slots=True)
@@ -107,19 +135,19 @@ class Scope:
     block: BlockPlan
     steps: list[StepRecord | None]
     unfinished: int
-    closing: int = 0
-    """`RunState` the block is closing with (FAILED, CANCELED, TIMED_OUT); 0 while it goes on."""
+    closing: RunStateEnum.ValueType = RunStateEnum.RUN_STATE_UNSPECIFIED
+    """`RunState` the block is closing with (FAILED, CANCELED, TIMED_OUT); UNSPECIFIED while it goes on."""
     failure: Failure | None = None
     """The first unhandled failure."""
 
     def record(self, index: int) -> StepRecord:
-        """The record of a step, made if there is none yet."""
+        """The record of a step, made if there is none yet; for what is about to change it."""
         found = self.steps[index]
         if found is None:
             found = self.steps[index] = StepRecord()
         return found
 
-    def state_of(self, index: int) -> int:
+    def state_of(self, index: int) -> StepState.ValueType:
         """The `StepState` of a step."""
         found = self.steps[index]
         return PENDING if found is None else found.state
@@ -155,7 +183,7 @@ class RunState:
     namespace: str
     run_id: str
     key: str
-    state: int = RunStateEnum.RUN_STATE_RUNNING
+    state: RunStateEnum.ValueType = RunStateEnum.RUN_STATE_RUNNING
     seq: int = 0
     time_us: int = 0
     """Time of the last event."""
@@ -172,6 +200,8 @@ class RunState:
     begun: bool = False
     """False while a delayed start is waited for."""
     deadline_us: int = 0
+    timeout_us: int = 0
+    """Longest time of each run epoch; 0 means unlimited."""
     pause_us: int = 0
     cancel_reason: str = ""
     scopes: dict[str, Scope] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """One decision under way: events are emitted, state follows at once, effects are collected.
 
-State is always the fold of what was emitted so far, so rules that cascade (a step ends, an edge is taken, the next step is
-queued) read it as they would after a restart.
+State is always the fold of what was emitted so far, so rules that cascade (a step ends, an edge is taken, the next step
+is queued) read it as they would after a restart.
 """
 
 from collections import deque
@@ -32,6 +32,7 @@ class Turn:
     """What a decision has at hand, and what it has made so far.
 
     Attributes:
+        now_us: the time of all its events: never before the last event of the run.
         rejection: set if the command took effect but its caller is to be told no (a result that fails its schema).
     """
 
@@ -46,8 +47,6 @@ class Turn:
     """Steps whose edges changed and that may start, fail or be skipped now."""
     restarts: deque[tuple[Scope, int]]
     """Steps a person lets start again."""
-    edge_errors: dict[tuple[str, int], str]
-    """(prefix, step index) of steps that an edge condition failed for, with the message."""
     actor: Actor | None = None
     """Who caused it; goes, like `request`, into the first event: the others follow from that one."""
     request: RequestMark | None = None
@@ -58,7 +57,7 @@ class Turn:
     def emit(self, name: str, body: Any) -> None:
         """Adds an event and applies it."""
         run = self.run
-        event = self.batch.events.add(seq=run.seq + 1, time=timestamp(max(self.now_us, run.time_us)), **{name: body})
+        event = self.batch.events.add(seq=run.seq + 1, time=timestamp(self.now_us), **{name: body})
         if self.request is not None:
             event.request.CopyFrom(self.request)
             self.request = None

@@ -1,7 +1,7 @@
 """Checks one person's decision and carries it out.
 
-The order of the checks is part of the contract: a gate that is resolved says who did it before anything else is looked at,
-then the decision must be on exactly what was shown, then the person and what they say are checked.
+The order of the checks is part of the contract: a gate that is resolved says who did it before anything else is looked
+at, then the decision must be on exactly what was shown, then the person and what they say are checked.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def find_gate(run: RunState, path: str) -> tuple[Scope, StepPlan, StepRecord, Ga
     raise Refused(ErrorReason.ERROR_REASON_GATE_NOT_FOUND, message, {"run_id": run.run_id, "step_path": path})
 
 
-def decisions_of(step: StepPlan, gate: GateRecord) -> tuple[Decision, ...]:
+def decisions_of(step: StepPlan, gate: GateRecord) -> tuple[Decision.ValueType, ...]:
     """The decisions a gate takes."""
     return review.decisions_of(step) if gate.review_rule else gates.plan_of(step).decisions
 
@@ -155,11 +155,18 @@ def _check_payload(turn: Turn, step: StepPlan, gate: GateRecord, command: Decide
     if decision in (Decision.DECISION_RESPOND, Decision.DECISION_EDIT) and payload is None:
         message = f"{Decision.Name(decision)[PREFIX:]} needs a payload"
         raise Refused(ErrorReason.ERROR_REASON_DECISION_SCHEMA, message, violations=(("payload", message),))
+    shown = gate.content.subject if gate.content.HasField("subject") else None
+    if decision == Decision.DECISION_EDIT and not gate.review_rule:
+        _readable(turn, shown)  # to write down the difference
+    value = _readable(turn, payload)
     for schema in _schemas(step, gate, decision):
-        _check_schema(turn, schema, payload)
+        _check_schema(schema, value)
+    if decision == Decision.DECISION_APPROVE and step.output_schema is not None:
+        # Without a payload what was shown is approved, and becomes the output's payload.
+        _check_schema(step.output_schema, value if payload is not None else _readable(turn, shown))
 
 
-def _schemas(step: StepPlan, gate: GateRecord, decision: Decision) -> Sequence[Schema]:
+def _schemas(step: StepPlan, gate: GateRecord, decision: Decision.ValueType) -> Sequence[Schema]:
     """What the payload of a decision must fit."""
     found: list[Schema | None] = []
     if gate.review_rule:
@@ -171,18 +178,28 @@ def _schemas(step: StepPlan, gate: GateRecord, decision: Decision) -> Sequence[S
         plan = gates.plan_of(step)
         if decision == Decision.DECISION_EDIT:
             found.append(plan.args_schema if plan.args is not None else step.input_schema)
-        elif decision in (Decision.DECISION_APPROVE, Decision.DECISION_RESPOND):
+        elif decision == Decision.DECISION_APPROVE:
+            found.append(plan.response_schema)
+        elif decision == Decision.DECISION_RESPOND:
             found += [plan.response_schema, step.output_schema]
     return [schema for schema in found if schema is not None]
 
 
-def _check_schema(turn: Turn, schema: Schema, payload: Payload | None) -> None:
+def _readable(turn: Turn, payload: Payload | None) -> object:
+    """The JSON value of what a person sent or was shown: it becomes part of the gate's output.
+
+    Raises:
+        Refused: DECISION_SCHEMA if it cannot be read.
+    """
     try:
-        faults = schema.check(turn.bag.decode(payload))
+        return turn.bag.decode(payload)
     except OpaquePayloadError as error:
-        raise Refused(
-            ErrorReason.ERROR_REASON_DECISION_SCHEMA, str(error), violations=(("payload", str(error)),)
-        ) from error
+        message = f"the payload cannot be read: {error}"
+        raise Refused(ErrorReason.ERROR_REASON_DECISION_SCHEMA, message, violations=(("payload", message),)) from error
+
+
+def _check_schema(schema: Schema, value: object) -> None:
+    faults = schema.check(value)
     if faults:
         message = "the payload does not fit what the gate asks for; the gate stays open"
         listed = tuple((f"payload{fault.path}", fault.message) for fault in faults)
@@ -204,7 +221,7 @@ def _carry_out(turn: Turn, scope: Scope, step: StepPlan, command: DecideGate, pa
         gates.resolve_rejected(turn, scope, step)
 
 
-def _count(scope: Scope, step: StepPlan, decision: Decision) -> int:
+def _count(scope: Scope, step: StepPlan, decision: Decision.ValueType) -> int:
     record = scope.record(step.index)
     decisions = record.gate.decisions if record.gate is not None else []
     return sum(one.decision == decision and one.revision == record.revision for one in decisions)
@@ -249,6 +266,10 @@ def _delegate(turn: Turn, scope: Scope, step: StepPlan, approvers: Approvers) ->
     record = scope.record(step.index)
     if record.gate is None:
         return
+    delegated = Approvers()
+    delegated.CopyFrom(approvers)
+    # A delegation names other people, it does not lift the rule that nobody approves what they started themselves.
+    delegated.exclude_starter = approvers.exclude_starter or approvers_of(step, record.gate).exclude_starter
     turn.emit(
         "gate_revised",
         GateRevised(
@@ -256,6 +277,6 @@ def _delegate(turn: Turn, scope: Scope, step: StepPlan, approvers: Approvers) ->
             revision=record.revision + 1,
             cause=ReviseCause.REVISE_CAUSE_DELEGATE,
             content_hash=record.gate.content_hash,
-            approvers=approvers,
+            approvers=delegated,
         ),
     )

@@ -13,6 +13,7 @@ from holdfast.v1.gate_pb2 import GateContent, GateDecision, GateReason, Proposed
 from holdfast.v1.history_pb2 import GateOpened, GateResolved, GateRevised, ReviseCause
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine import failures, outcomes, rendering, state as st
+from holdfast_server.engine.payloads import OpaquePayloadError
 from holdfast_server.engine.plan import GatePlan, StepPlan
 from holdfast_server.engine.state import GateRecord, Scope, StepRecord
 from holdfast_server.engine.times import iso, timestamp, timestamp_us
@@ -55,7 +56,7 @@ def start(turn: Turn, scope: Scope, step: StepPlan) -> None:
         content_hash=content_hash(content),
     )
     if gate.deadline_us is not None:
-        body.deadline_time.CopyFrom(timestamp(max(turn.now_us, turn.run.time_us) + gate.deadline_us))
+        body.deadline_time.CopyFrom(timestamp(turn.now_us + gate.deadline_us))
     turn.emit("gate_opened", body)
 
 
@@ -92,7 +93,7 @@ def body_payload(turn: Turn, step: StepPlan, text: str) -> Payload:
 def fire(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord) -> None:
     """The deadline of a gate step: its declared rule decides."""
     gate = record.gate
-    if gate is None or gate.resolution or not gate.deadline_us or gate.deadline_us > max(turn.now_us, turn.run.time_us):
+    if gate is None or gate.resolution or not gate.deadline_us or gate.deadline_us > turn.now_us:
         return
     plan = plan_of(step)
     rule = OnDeadline.ON_DEADLINE_FAIL if gate.escalated else plan.on_deadline
@@ -116,7 +117,7 @@ def _escalate(turn: Turn, scope: Scope, step: StepPlan, plan: GatePlan, record: 
         cause=ReviseCause.REVISE_CAUSE_ESCALATE,
         content_hash=gate.content_hash,
         approvers=plan.spec.escalation.approvers if plan.spec.escalation.HasField("approvers") else Approvers(),
-        deadline_time=timestamp(max(turn.now_us, turn.run.time_us) + length_us),
+        deadline_time=timestamp(turn.now_us + length_us),
     )
     turn.emit("gate_revised", body)
 
@@ -126,7 +127,7 @@ def resolve_approved(
     scope: Scope,
     step: StepPlan,
     payload: Payload | None,
-    rule: ResolutionRule = ResolutionRule.RESOLUTION_RULE_DECISION,
+    rule: ResolutionRule.ValueType = ResolutionRule.RESOLUTION_RULE_DECISION,
 ) -> None:
     """Approves: the output carries the decision's payload, or what was shown and is thereby allowed."""
     gate = _gate(scope, step)
@@ -146,7 +147,7 @@ def resolve_rejected(
     turn: Turn,
     scope: Scope,
     step: StepPlan,
-    rule: ResolutionRule = ResolutionRule.RESOLUTION_RULE_DECISION,
+    rule: ResolutionRule.ValueType = ResolutionRule.RESOLUTION_RULE_DECISION,
 ) -> None:
     """Rejects: an outcome that edges route, or the failure `Rejected` where the definition says so."""
     _resolved(turn, scope, step, Resolution.RESOLUTION_REJECTED, rule)
@@ -167,7 +168,9 @@ def _gate(scope: Scope, step: StepPlan) -> GateRecord:
     return gate
 
 
-def _resolved(turn: Turn, scope: Scope, step: StepPlan, resolution: Resolution, rule: ResolutionRule) -> None:
+def _resolved(
+    turn: Turn, scope: Scope, step: StepPlan, resolution: Resolution.ValueType, rule: ResolutionRule.ValueType
+) -> None:
     record = scope.record(step.index)
     body = GateResolved(path=scope.path(step), revision=record.revision, resolution=resolution, rule=rule)
     turn.emit("gate_resolved", body)
@@ -175,9 +178,13 @@ def _resolved(turn: Turn, scope: Scope, step: StepPlan, resolution: Resolution, 
 
 def _succeed(turn: Turn, scope: Scope, step: StepPlan, payload: Payload | None) -> None:
     gate = _gate(scope, step)
-    output = Payload(data=_output(turn, gate, payload))
     try:
+        output = Payload(data=_output(turn, gate, payload))
         rendering.check_size(turn, output, f"the output of gate {step.name!r}")
+    except OpaquePayloadError as error:
+        fault = rendering.expression_fault(error, f"what gate {step.name!r} shows")
+        outcomes.fail(turn, scope, step, fault.failure)
+        return
     except rendering.StepFault as fault:
         outcomes.fail(turn, scope, step, fault.failure)
         return

@@ -20,15 +20,19 @@ def policy(step: StepPlan, record: StepRecord) -> RetryPlan:
 
 
 def queue_first(turn: Turn, scope: Scope, step: StepPlan, payload: Payload | None) -> None:
-    """The first attempt of an activation, or the first after a run was reopened."""
+    """The first attempt of an activation, or the first after a run was reopened.
+
+    The input's revision is part of the idempotency key, so a reopened run that gives a step the same input keeps it.
+    """
     record = scope.record(step.index)
+    known = record.input_revision > 0 and payload == record.input
     body = StepQueued(
         path=scope.path(step),
         attempt=record.attempt + 1,
         handler=step.handler,
         queue=step.queue,
-        input=payload,
-        input_revision=record.input_revision + 1,
+        input=None if known else payload,
+        input_revision=record.input_revision + (not known),
         attempts_left=policy(step, record).max_attempts - 1,
     )
     _close_by(turn, step, body)
@@ -45,7 +49,10 @@ def queue_retry(turn: Turn, scope: Scope, step: StepPlan) -> None:
 
 
 def queue_fallback(turn: Turn, scope: Scope, step: StepPlan, position: int) -> None:
-    """The first attempt of the fallback handler of the rule at `position` (from 1)."""
+    """The first attempt of the fallback handler of the rule at `position` (from 1).
+
+    `schedule_to_close` goes on, unless it has run out already: then the fallback would have no time at all.
+    """
     record = scope.record(step.index)
     rule = step.on_error[position - 1]
     body = _again(scope, step, record)
@@ -54,6 +61,8 @@ def queue_fallback(turn: Turn, scope: Scope, step: StepPlan, position: int) -> N
     body.cause = QueueCause.QUEUE_CAUSE_FALLBACK
     body.fallback_rule = position
     body.attempts_left = (rule.retry.max_attempts if rule.retry else 1) - 1
+    if record.schedule_to_close_us and record.schedule_to_close_us <= turn.now_us:
+        _close_by(turn, step, body)
     _emit(turn, step, body)
 
 

@@ -15,7 +15,7 @@ from holdfast_server.engine.turn import Turn
 __all__ = ["carry_out", "decisions_of", "fire", "open_review"]
 
 
-def decisions_of(step: StepPlan) -> tuple[Decision, ...]:
+def decisions_of(step: StepPlan) -> tuple[Decision.ValueType, ...]:
     """What can be said at a review; only a task has an input to edit."""
     edit = (Decision.DECISION_EDIT,) if step.kind == "task" else ()
     return (Decision.DECISION_RETRY, *edit, Decision.DECISION_SKIP, Decision.DECISION_FAIL)
@@ -35,7 +35,7 @@ def open_review(turn: Turn, scope: Scope, step: StepPlan, position: int, failure
         content.body.CopyFrom(gates.body_payload(turn, step, text))
     except rendering.StepFault as fault:
         fault.failure.cause.CopyFrom(failure)
-        outcomes.fail(turn, scope, step, fault.failure, attempt=record.attempt)
+        outcomes.fail(turn, scope, step, fault.failure, attempt=_attempt(scope, step))
         return
     if record.input is not None:
         content.subject.CopyFrom(record.input)
@@ -49,55 +49,59 @@ def open_review(turn: Turn, scope: Scope, step: StepPlan, position: int, failure
         review_rule=position,
     )
     if rule.deadline_us is not None:
-        body.deadline_time.CopyFrom(timestamp(max(turn.now_us, turn.run.time_us) + rule.deadline_us))
+        body.deadline_time.CopyFrom(timestamp(turn.now_us + rule.deadline_us))
     turn.emit("gate_opened", body)
 
 
 def carry_out(
-    turn: Turn, scope: Scope, step: StepPlan, decision: Decision, payload: Payload | None, actor_name: str
+    turn: Turn, scope: Scope, step: StepPlan, decision: Decision.ValueType, payload: Payload | None, actor_name: str
 ) -> None:
     """Does what a person decided. Payloads have been checked."""
     if decision == Decision.DECISION_SKIP:
         _resolved(turn, scope, step, Resolution.RESOLUTION_SKIPPED)
-        attempt = scope.record(step.index).attempt
-        outcomes.succeed(turn, scope, step, payload, attempt=attempt, answered_by=actor_name)
+        outcomes.succeed(turn, scope, step, payload, attempt=_attempt(scope, step), answered_by=actor_name or "review")
     elif decision == Decision.DECISION_FAIL:
         _fail(turn, scope, step, ResolutionRule.RESOLUTION_RULE_DECISION)
     else:
         _resolved(turn, scope, step, Resolution.RESOLUTION_RETRIED)
         is_edit = decision == Decision.DECISION_EDIT
         edited = turn.bag.intern(payload) if is_edit and payload is not None else None
-        if step.kind == "task" and scope.record(step.index).attempt:
+        if scope.record(step.index).tried:
             queueing.queue_reviewed(turn, scope, step, edited, is_edit=is_edit)
         elif is_edit:
             queueing.queue_first(turn, scope, step, edited)
         else:
-            turn.restarts.append((scope, step.index))
+            turn.restarts.append((scope, step.index))  # held back by a pause; `released` tells when it goes on
 
 
 def fire(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord) -> None:
     """The deadline of a review: the step fails with the failure under review."""
     gate = record.gate
-    now_us = max(turn.now_us, turn.run.time_us)
-    if gate is not None and not gate.resolution and gate.deadline_us and gate.deadline_us <= now_us:
+    if gate is not None and not gate.resolution and gate.deadline_us and gate.deadline_us <= turn.now_us:
         _fail(turn, scope, step, ResolutionRule.RESOLUTION_RULE_DEADLINE)
 
 
-def _fail(turn: Turn, scope: Scope, step: StepPlan, rule: ResolutionRule) -> None:
+def _fail(turn: Turn, scope: Scope, step: StepPlan, rule: ResolutionRule.ValueType) -> None:
     record = scope.record(step.index)
     failure = record.gate.failure if record.gate is not None else None
     _resolved(turn, scope, step, Resolution.RESOLUTION_FAILED, rule)
     if failure is None:
         failure = failures.failure(failures.GATE, f"nobody decided on the failure of step {step.name!r}")
-    outcomes.fail(turn, scope, step, failure, attempt=record.attempt)
+    outcomes.fail(turn, scope, step, failure, attempt=_attempt(scope, step))
+
+
+def _attempt(scope: Scope, step: StepPlan) -> int:
+    """The attempt the review is about; 0 if the step never started."""
+    record = scope.record(step.index)
+    return record.attempt if record.tried else 0
 
 
 def _resolved(
     turn: Turn,
     scope: Scope,
     step: StepPlan,
-    resolution: Resolution,
-    rule: ResolutionRule = ResolutionRule.RESOLUTION_RULE_DECISION,
+    resolution: Resolution.ValueType,
+    rule: ResolutionRule.ValueType = ResolutionRule.RESOLUTION_RULE_DECISION,
 ) -> None:
     revision = scope.record(step.index).revision
     body = GateResolved(path=scope.path(step), revision=revision, resolution=resolution, rule=rule)

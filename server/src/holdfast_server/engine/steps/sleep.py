@@ -26,7 +26,7 @@ def start(turn: Turn, scope: Scope, step: StepPlan) -> None:
 
 def _due_us(turn: Turn, scope: Scope, step: StepPlan) -> int:
     sleep = step.sleep
-    now_us = max(turn.now_us, turn.run.time_us)
+    now_us = turn.now_us
     if sleep is None or sleep.until is None:
         return now_us + (0 if sleep is None or sleep.duration_us is None else sleep.duration_us)
     text = rendering.render_text(turn, scope, sleep.until, f"`until` of step {step.name!r}")
@@ -48,6 +48,6 @@ def _due_us(turn: Turn, scope: Scope, step: StepPlan) -> int:
 
 def fire(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord) -> None:
     """Ends the sleep if its time has come."""
-    if record.state == st.WAITING and record.due_us <= max(turn.now_us, turn.run.time_us):
+    if record.state == st.WAITING and record.due_us <= turn.now_us:
         turn.emit("timer_fired", TimerFired(path=scope.path(step), kind=TimerKind.TIMER_KIND_SLEEP))
         outcomes.succeed(turn, scope, step, None)

@@ -15,9 +15,6 @@ from holdfast_server.engine.turn import Turn
 
 __all__ = ["complete", "fail", "fire", "give_back", "settled", "start", "started", "stop"]
 
-HELD = frozenset({st.QUEUED, st.RUNNING})
-"""States in which an attempt can be settled: QUEUED too, by a worker that got it from a server that crashed since."""
-
 
 def start(turn: Turn, scope: Scope, step: StepPlan) -> None:
     """Queues the first attempt."""
@@ -34,8 +31,8 @@ def settled(run: RunState, path: str, attempt: int, lease: int) -> bool:
     found = run.locate(path)
     if found is None:
         return False
-    record = found[0].record(found[1].index)
-    return attempt > 0 and record.settled == (attempt, lease)
+    record = found[0].steps[found[1].index]
+    return attempt > 0 and record is not None and record.settled == (attempt, lease)
 
 
 def started(turn: Turn, command: StartTask) -> None:
@@ -99,20 +96,22 @@ def held(run: RunState, path: str, attempt: int) -> tuple[Scope, StepPlan, StepR
         message = f"run {run.run_id!r} is closed; results are no longer taken"
         raise Refused(ErrorReason.ERROR_REASON_RUN_CLOSED, message, {"run_id": run.run_id})
     found = run.locate(path)
-    record = found[0].record(found[1].index) if found is not None else None
-    if found is None or record is None or record.attempt != attempt or record.state not in HELD:
+    record = found[0].steps[found[1].index] if found is not None else None
+    if found is None or record is None or record.attempt != attempt or record.state not in st.HELD:
         message = f"attempt {attempt} of step {path!r} is no longer open"
         raise Refused(ErrorReason.ERROR_REASON_TOKEN_STALE, message, {"run_id": run.run_id, "step_path": path})
     return found[0], found[1], record
 
 
 def attempt_failed(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord, failure: Failure) -> None:
-    """Retries if the policy allows, else gives up. A cancelled attempt is not retried."""
+    """Retries if the policy allows, else gives up. A cancelled attempt is not retried, but what it said is kept."""
     if record.fence_us:
+        body = StepAttemptFailed(path=scope.path(step), attempt=record.attempt, failure=failure)
+        turn.emit("step_attempt_failed", body)
         outcomes.cancel(turn, scope, step, record.cancel_cause, attempt=record.attempt)
         return
     delay_us = _retry_delay_us(turn, step, record, failure)
-    due_us = max(turn.now_us, turn.run.time_us) + (delay_us or 0)
+    due_us = turn.now_us + (delay_us or 0)
     too_late = bool(record.schedule_to_close_us) and due_us >= record.schedule_to_close_us
     if delay_us is None or too_late:
         rules.give_up(turn, scope, step, failure)
@@ -133,14 +132,17 @@ def _retry_delay_us(turn: Turn, step: StepPlan, record: StepRecord, failure: Fai
     if demanded is not None:
         return demanded
     made = retry.max_attempts - record.attempts_left
-    # The exponent is capped because the interval is: a float overflows long before a million attempts.
-    delay = min(retry.initial_us * retry.backoff ** min(made - 1, 64), retry.max_interval_us)
-    return int(delay * (1 + retry.jitter * (2 * turn.entropy() - 1)))
+    try:
+        delay = min(retry.initial_us * retry.backoff ** (made - 1), retry.max_interval_us)
+    except OverflowError:
+        delay = retry.max_interval_us
+    # Jitter only shortens: `max_interval` is the longest wait, and `jitter` the share of it that is random.
+    return int(delay * (1 - retry.jitter * turn.entropy()))
 
 
 def fire(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord, timer: Timer) -> None:
     """A timer of a task whose time has come."""
-    now_us = max(turn.now_us, turn.run.time_us)
+    now_us = turn.now_us
     if timer is Timer.RETRY and record.state == st.BACKING_OFF and record.due_us <= now_us:
         queueing.queue_retry(turn, scope, step)
     elif timer is Timer.FENCE and record.fence_us and record.fence_us <= now_us:
@@ -158,6 +160,7 @@ def fire(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord, timer: Ti
         and record.state in (st.QUEUED, st.RUNNING, st.BACKING_OFF)
         and record.schedule_to_close_us
         and record.schedule_to_close_us <= now_us
+        and not record.fence_us  # a cancel is under way, and ends it soon
     ):
         cause = record.failure if record.state == st.BACKING_OFF else None
         message = f"step {step.name!r} took longer than its schedule_to_close with all its attempts"

@@ -23,7 +23,7 @@ def start(turn: Turn, scope: Scope, step: StepPlan) -> None:
     wait = _plan(step)
     body = WaitOpened(path=scope.path(step), signal=wait.signal, input=payload)
     if wait.timeout_us is not None:
-        body.due_time.CopyFrom(timestamp(max(turn.now_us, turn.run.time_us) + wait.timeout_us))
+        body.due_time.CopyFrom(timestamp(turn.now_us + wait.timeout_us))
     turn.emit("wait_opened", body)
     for seq, signal in list(turn.run.signals.items()):
         if signal.name == wait.signal and _take(turn, scope, step, seq, signal):
@@ -76,6 +76,6 @@ def _take(turn: Turn, scope: Scope, step: StepPlan, seq: int, signal: BufferedSi
 
 def fire(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord) -> None:
     """Ends the wait if its time is over."""
-    if record.state == st.WAITING and record.due_us and record.due_us <= max(turn.now_us, turn.run.time_us):
+    if record.state == st.WAITING and record.due_us and record.due_us <= turn.now_us:
         message = f"no signal {_plan(step).signal!r} came for step {step.name!r} in time"
         rules.give_up(turn, scope, step, failures.failure(failures.WAIT, message))
