@@ -218,6 +218,12 @@ class Store(Protocol):
     async def run(self, namespace: str, run_id: str) -> RunRow | None:
         """One run."""
 
+    async def run_by_key(self, key: int) -> RunRow | None:
+        """One run by its integer key."""
+
+    async def probe(self) -> None:
+        """Writes something of no consequence durably: StoreError as long as the database refuses writes."""
+
     async def known_starts(
         self, namespace: str, run_ids: Sequence[str], request_ids: Sequence[str]
     ) -> Sequence[RunRow]:

@@ -1,0 +1,231 @@
+"""The one place that wires a server together."""
+
+import asyncio
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import structlog
+import uuid_utils
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
+from holdfast.v1 import (
+    gate_service_pb2_grpc,
+    operations_service_pb2_grpc,
+    run_service_pb2_grpc,
+    worker_service_pb2_grpc,
+    workflow_service_pb2_grpc,
+)
+from holdfast.v1.operations_service_pb2 import HealthState
+from holdfast_server.config import ServerConfig
+from holdfast_server.engine.settings import EngineSettings
+from holdfast_server.matching.matching import Matching
+from holdfast_server.matching.settings import MatchingSettings
+from holdfast_server.matching.tokens import Tokens
+from holdfast_server.rpc.gate_service import GateService
+from holdfast_server.rpc.operations_service import OperationsService, ServerFacts
+from holdfast_server.rpc.reflection import add_reflection
+from holdfast_server.rpc.run_service import RunService
+from holdfast_server.rpc.run_service.base import Parts
+from holdfast_server.rpc.validation import Limits, Validator
+from holdfast_server.rpc.worker_service import WorkerService
+from holdfast_server.rpc.workflow_service import WorkflowService
+from holdfast_server.runtime.changes import Changes
+from holdfast_server.runtime.reading import Reading
+from holdfast_server.runtime.recovery import recover
+from holdfast_server.runtime.runtime import Runtime, RuntimeSettings
+from holdfast_server.runtime.starting import Starter
+from holdfast_server.runtime.tasks import Tasks
+from holdfast_server.store.port import Store
+from holdfast_server.store.sqlite import SqliteStore
+
+__all__ = ["Server", "ServerStartError"]
+
+log = structlog.get_logger("holdfast.server")
+
+SERVICES = (
+    "holdfast.v1.WorkflowService",
+    "holdfast.v1.RunService",
+    "holdfast.v1.GateService",
+    "holdfast.v1.WorkerService",
+    "holdfast.v1.OperationsService",
+)
+
+
+class ServerStartError(Exception):
+    """The server cannot start; the message says what to do."""
+
+
+def wall_clock_us() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1_000
+
+
+def new_run_id() -> str:
+    """A UUIDv7."""
+    return str(uuid_utils.uuid7())
+
+
+def new_traceparent() -> str:
+    """A new trace: its id and the id of its root span."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+class Server:
+    """A server on one database.
+
+    Args:
+        config: settings.
+        store: the database; by default the one the settings name.
+        clock_us: microseconds since the Unix epoch.
+    """
+
+    def __init__(
+        self, config: ServerConfig, store: Store | None = None, clock_us: Callable[[], int] = wall_clock_us
+    ) -> None:
+        self.config = config
+        self._clock_us = clock_us
+        self._store = store if store is not None else SqliteStore(config.database)
+        self._server_id = f"{os.getpid()}-{secrets.token_hex(6)}"
+        self._grpc: aio.Server
+        self._health = HealthServicer()
+        self._runtime: Runtime
+        self.port = 0
+        """The port it listens on, once started."""
+
+    async def start(self) -> None:
+        """Opens the database, lets open runs go on, and listens.
+
+        Raises:
+            ServerStartError: the address cannot be used, or is not allowed.
+            StoreError: the database cannot be used.
+        """
+        if not self.config.is_loopback and not self.config.insecure:
+            message = (
+                f"{self.config.listen} can be reached from other machines and there is no access control; "
+                "listen on 127.0.0.1, or say --insecure if the network is trusted"
+            )
+            raise ServerStartError(message)
+        await self._store.open()
+        try:
+            await self._wire()
+        except BaseException:
+            await self._store.close()
+            raise
+
+    async def _wire(self) -> None:
+        config = self.config
+        engine = EngineSettings(cancel_grace_us=int(config.cancel_grace_s * 1e6), payload_bytes=config.payload_bytes)
+        settings = RuntimeSettings(engine=engine, uncommitted_transitions=config.uncommitted_transitions)
+        runtime = Runtime(self._store, self._clock_us, random.random, self._server_id, settings)
+        self._runtime = runtime
+        server_epoch = await self._store.next_server_epoch()
+        tasks = Tasks(runtime, server_epoch)
+        matching_settings = MatchingSettings(
+            lease_us=int(config.lease_s * 1e6), adoption_grace_us=int(config.adoption_grace_s * 1e6)
+        )
+        tokens = Tokens(await self._store.token_key(), server_epoch)
+        runtime.matching = Matching(tasks, tokens, self._clock_us, matching_settings)
+        runtime.journal.start()
+        runtime.timers.start()
+        await recover(runtime)
+        runtime.matching.dispatch()
+        limits = Limits(payload_bytes=config.payload_bytes, batch_items=settings.batch_items)
+        facts = ServerFacts(
+            version("holdfast-server"), self._server_id, server_epoch, self._clock_us(), _limits(config, limits, engine)
+        )
+        await self._serve(runtime, tasks, limits, facts, matching_settings)
+
+    async def _serve(
+        self, runtime: Runtime, tasks: Tasks, limits: Limits, facts: ServerFacts, matching: MatchingSettings
+    ) -> None:
+        self._grpc = server = aio.server(options=_options(self.config))
+        validator = Validator(limits, lambda name: name == "default")
+        reading = Reading(runtime)
+        starter = Starter(runtime, new_run_id, new_traceparent)
+        parts = Parts(runtime, starter, Changes(runtime, reading), reading, validator)
+        workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(runtime, validator), server)
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(RunService(parts), server)
+        gate_service_pb2_grpc.add_GateServiceServicer_to_server(GateService(parts), server)
+        worker = WorkerService(runtime, tasks, reading, validator, self._server_id, matching.lease_us)
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(worker, server)
+        operations = OperationsService(runtime, validator, facts)
+        operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        add_reflection(server, (*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name))
+        try:
+            self.port = server.add_insecure_port(self.config.listen)
+        except RuntimeError as error:
+            message = f"cannot listen on {self.config.listen}: {error}; is another server running there?"
+            raise ServerStartError(message) from error
+        runtime.health.listen(lambda: runtime.spawn(self._report_health(), "health report"))
+        await server.start()
+        await self._report_health()
+        log.info("ready", listen=self.config.listen, port=self.port, database=self.config.database)
+
+    async def _report_health(self) -> None:
+        serving = self._runtime.health.state == HealthState.HEALTH_STATE_OK
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+
+    async def stop(self) -> None:
+        """Drains: reports NOT_SERVING, answers parked polls, finishes commits, then ends."""
+        runtime = self._runtime
+        runtime.health.draining()
+        await self._report_health()
+        runtime.matching.drain_all()
+        await self._grpc.stop(self.config.drain_s)
+        runtime.timers.stop()
+        await runtime.health.close()
+        await runtime.journal.close()
+        await self._store.close()
+        log.info("stopped")
+
+    async def wait(self) -> None:
+        """Runs until stopped."""
+        await self._grpc.wait_for_termination()
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", config.message_bytes),
+        ("grpc.max_send_message_length", config.message_bytes),
+        # Thousands of workers park a call each; the defaults turn bursts of them away.
+        ("grpc.max_concurrent_streams", 1_000_000),
+        ("grpc.server.max_pending_requests", 100_000),
+        ("grpc.server.max_pending_requests_hard_limit", 200_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _limits(config: ServerConfig, limits: Limits, engine: EngineSettings) -> dict[str, int]:
+    return {
+        "message_bytes": config.message_bytes,
+        "payload_bytes": limits.payload_bytes,
+        "batch_items": limits.batch_items,
+        "note_bytes": limits.note_bytes,
+        "source_bytes": limits.source_bytes,
+        "expression_bytes": limits.expression_bytes,
+        "start_signals": limits.start_signals,
+        "unconsumed_signals": engine.unconsumed_signals,
+        "gate_body_bytes": engine.gate_body_bytes,
+        "uncommitted_transitions": config.uncommitted_transitions,
+    }
+
+
+async def run_until_signal(server: Server, stop: asyncio.Event) -> None:
+    """Runs a started server until `stop` is set, then drains it."""
+    waiting = asyncio.get_running_loop().create_task(stop.wait())
+    running = asyncio.get_running_loop().create_task(server.wait())
+    await asyncio.wait([waiting, running], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    await server.stop()
+    running.cancel()

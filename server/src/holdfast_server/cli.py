@@ -1,0 +1,123 @@
+"""Adds `server` and `dev` to the command line `holdfast`."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["commands"]
+
+Listen = Annotated[
+    str | None, typer.Option(help="Address and port; port 0 takes a free one. [default: 127.0.0.1:7411]")
+]
+Database = Annotated[str | None, typer.Option(help="SQLite file, or :memory:. [default: ./holdfast.db]")]
+ReadyFile = Annotated[
+    Path | None, typer.Option(help="Written with the address, as HOST:PORT, once the server answers.", dir_okay=False)
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", exists=True)]
+Insecure = Annotated[bool | None, typer.Option("--insecure", help="Listen beyond loopback without access control.")]
+LogFormat = Annotated[str | None, typer.Option(help="console or json. [default: console]")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error. [default: info]")]
+
+
+def commands(app: typer.Typer) -> None:
+    """Entry point of the group `holdfast.commands`."""
+    app.command("server")(server)
+    app.command("dev")(dev)
+
+
+def server(
+    listen: Listen = None,
+    database: Database = None,
+    config: ConfigFile = None,
+    ready_file: ReadyFile = None,
+    insecure: Insecure = None,
+    lease_s: Annotated[float | None, typer.Option(help="Life of a lease without a sign of its worker.")] = None,
+    adoption_grace_s: Annotated[
+        float | None, typer.Option(help="Time workers have after a restart to claim what they hold.")
+    ] = None,
+    cancel_grace_s: Annotated[float | None, typer.Option(help="Time a cancelled attempt has to end by itself.")] = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run a server on one database until it is told to stop (Ctrl-C or SIGTERM)."""
+    flags = {
+        "listen": listen,
+        "database": database,
+        "insecure": insecure,
+        "lease_s": lease_s,
+        "adoption_grace_s": adoption_grace_s,
+        "cancel_grace_s": cancel_grace_s,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    raise typer.Exit(_run(config, ready_file, flags, ()))
+
+
+def dev(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of definitions (*.yaml, *.yml, *.json).", file_okay=False)
+    ] = Path(),
+    listen: Listen = None,
+    database: Database = None,
+    ready_file: ReadyFile = None,
+) -> None:
+    """Run a server on a local file and register the definitions of a folder, again whenever one changes."""
+    flags = {"listen": listen, "database": database}
+    raise typer.Exit(_run(None, ready_file, flags, (folder,)))
+
+
+def _run(config_file: Path | None, ready_file: Path | None, flags: dict[str, object], folders: tuple[Path, ...]) -> int:
+    # Imported here so that `holdfast --help` loads no gRPC.
+    import pydantic
+
+    from holdfast_server.app import ServerStartError
+    from holdfast_server.config import ServerConfig
+    from holdfast_server.logs import configure
+    from holdfast_server.store.port import StoreError
+
+    try:
+        config = ServerConfig.load(config_file, **flags)
+    except pydantic.ValidationError as error:
+        for fault in error.errors():
+            name = ".".join(str(part) for part in fault["loc"])
+            typer.echo(f"error: setting {name}: {fault['msg']} (it is {fault['input']!r})", err=True)
+        return 2
+    configure(config.log_format, config.log_level)
+    try:
+        asyncio.run(_serve(config, ready_file, folders))
+    except (ServerStartError, StoreError) as error:
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    return 0
+
+
+async def _serve(config: "object", ready_file: Path | None, folders: tuple[Path, ...]) -> None:
+    from holdfast_server.app import Server, run_until_signal
+    from holdfast_server.config import ServerConfig
+    from holdfast_server.dev import follow_folder
+
+    if not isinstance(config, ServerConfig):
+        raise TypeError(config)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(config)
+    await server.start()
+    address = (
+        config.listen if config.listen.startswith("unix:") else f"{config.listen.rpartition(':')[0]}:{server.port}"
+    )
+    if ready_file is not None:
+        fresh = ready_file.with_name(f"{ready_file.name}.new")
+        fresh.write_text(f"{address}\n")
+        fresh.replace(ready_file)
+    followers = [loop.create_task(follow_folder(folder, address)) for folder in folders]
+    try:
+        await run_until_signal(server, stop)
+    finally:
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)

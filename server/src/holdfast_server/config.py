@@ -1,0 +1,69 @@
+"""Settings of the server: flags over environment (`HOLDFAST_*`) over a TOML file over defaults."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+__all__ = ["ServerConfig"]
+
+MIB = 1024 * 1024
+LOOPBACK = ("127.", "localhost", "[::1]", "::1", "unix:")
+
+
+class ServerConfig(BaseSettings):
+    """What can be set. Units are in the names; limits are the table in `docs/semantics.md`."""
+
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="forbid", frozen=True)
+
+    listen: str = Field(default="127.0.0.1:7411", description="Address and port; port 0 takes a free one.")
+    database: str = Field(default="./holdfast.db", description="SQLite file, or `:memory:`.")
+    insecure: bool = Field(default=False, description="Allow an address beyond loopback without access control.")
+    payload_bytes: int = Field(default=4 * MIB, ge=1024, description="Largest payload.")
+    message_bytes: int = Field(default=16 * MIB, ge=64 * 1024, description="Largest gRPC message.")
+    lease_s: float = Field(default=30.0, gt=0, description="Life of a lease without a sign of its worker.")
+    adoption_grace_s: float = Field(
+        default=5.0, gt=0, description="Time workers have after a restart of the server to claim what they hold."
+    )
+    cancel_grace_s: float = Field(default=30.0, ge=0, description="Time a cancelled attempt has to end by itself.")
+    drain_s: float = Field(default=10.0, ge=0, description="Time calls have to end when the server stops.")
+    uncommitted_transitions: int = Field(default=20_000, ge=100, description="Transitions that may wait for the disk.")
+    log_format: str = Field(default="console", pattern="^(console|json)$", description="Form of the log.")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least level logged.")
+
+    @field_validator("listen")
+    @classmethod
+    def _has_port(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if not value.startswith("unix:") and (not colon or not host or not port.isdigit() or int(port) > 65_535):  # noqa: PLR2004
+            message = f"{value!r} is not an address such as 127.0.0.1:7411"
+            raise ValueError(message)
+        return value
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.listen.startswith(LOOPBACK)
+
+    @classmethod
+    def load(cls, file: Path | None, **flags: Any) -> "ServerConfig":
+        """The settings in force; flags that are None were not given.
+
+        Raises:
+            pydantic.ValidationError: a setting is unknown or out of range.
+        """
+        given = {name: value for name, value in flags.items() if value is not None}
+        if file is None:
+            return cls(**given)
+
+        class WithFile(cls):  # type: ignore[valid-type,misc]
+            model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="forbid", frozen=True, toml_file=file)
+
+            @classmethod
+            def settings_customise_sources(
+                cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                return sources["init_settings"], sources["env_settings"], TomlConfigSettingsSource(settings_cls)
+
+        return WithFile(**given)

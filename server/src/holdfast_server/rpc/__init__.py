@@ -1,0 +1,1 @@
+"""The gRPC services: validate, call the runtime, map errors. No rules here."""

@@ -1,0 +1,153 @@
+"""The one table from refusals to gRPC statuses, and how they are put on the wire."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import structlog
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc import aio
+
+from holdfast.v1.errors_pb2 import ErrorReason, FieldViolation, ItemError
+from holdfast_server.engine.refusal import Refused
+from holdfast_server.journal.group_commit import JournalFullError
+from holdfast_server.store.port import StoreError
+
+__all__ = ["CODES", "abort", "as_refusal", "item_error", "mapped", "refusal_of"]
+
+log = structlog.get_logger("holdfast.rpc")
+
+Context = aio.ServicerContext[Any, Any]
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+DOMAIN = "holdfast"
+PREFIX = len("ERROR_REASON_")
+MESSAGE_CHARS = 4_000
+"""Headers are bounded, so a message is cut; the violations carry the rest."""
+
+R = ErrorReason
+CODES: dict[int, grpc.StatusCode] = {
+    R.ERROR_REASON_WORKFLOW_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    R.ERROR_REASON_INVALID_DEFINITION: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_RUN_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    R.ERROR_REASON_RUN_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    R.ERROR_REASON_RUN_CLOSED: grpc.StatusCode.FAILED_PRECONDITION,
+    R.ERROR_REASON_KEY_IN_USE: grpc.StatusCode.ALREADY_EXISTS,
+    R.ERROR_REASON_REQUEST_ID_REUSED: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_INPUT_SCHEMA: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_SIGNAL_UNDECLARED: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_SIGNAL_SCHEMA: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_QUERY_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    R.ERROR_REASON_QUERY_FAILED: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_GATE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    R.ERROR_REASON_GATE_RESOLVED: grpc.StatusCode.FAILED_PRECONDITION,
+    R.ERROR_REASON_GATE_REVISION: grpc.StatusCode.ABORTED,
+    R.ERROR_REASON_GATE_HASH: grpc.StatusCode.ABORTED,
+    R.ERROR_REASON_DECISION_NOT_ALLOWED: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_DECISION_SCHEMA: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_NOT_AN_APPROVER: grpc.StatusCode.PERMISSION_DENIED,
+    R.ERROR_REASON_DECIDED_ALREADY: grpc.StatusCode.FAILED_PRECONDITION,
+    R.ERROR_REASON_TOKEN_STALE: grpc.StatusCode.FAILED_PRECONDITION,
+    R.ERROR_REASON_TOKEN_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_ILLEGAL_STATE: grpc.StatusCode.FAILED_PRECONDITION,
+    R.ERROR_REASON_LIMIT_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    R.ERROR_REASON_PAYLOAD_TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_NAMESPACE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    R.ERROR_REASON_UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    R.ERROR_REASON_NOT_PERMITTED: grpc.StatusCode.PERMISSION_DENIED,
+    R.ERROR_REASON_STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    R.ERROR_REASON_DRAINING: grpc.StatusCode.UNAVAILABLE,
+    R.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
+    R.ERROR_REASON_INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_PAGE_TOKEN_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_RUN_QUARANTINED: grpc.StatusCode.FAILED_PRECONDITION,
+    R.ERROR_REASON_OUTPUT_SCHEMA: grpc.StatusCode.INVALID_ARGUMENT,
+}
+"""Status of each reason; a test checks that none is missing and that the contract says the same."""
+
+
+def as_refusal(error: Exception) -> Refused | None:
+    """What a caller is told of an error; None if it is not meant for callers."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, JournalFullError):
+        facts = {"limit": "uncommitted_transitions", "value": str(error.limit)}
+        return Refused(R.ERROR_REASON_STORE_UNAVAILABLE, f"{error}; try again", facts)
+    if isinstance(error, StoreError):
+        return Refused(R.ERROR_REASON_STORE_UNAVAILABLE, f"the database is not available: {error}")
+    return None
+
+
+def refusal_of(error: Refused | StoreError) -> Refused:
+    """The same for errors that are always meant for callers."""
+    refused = as_refusal(error)
+    if refused is None:
+        raise error
+    return refused
+
+
+def item_error(refused: Refused) -> ItemError:
+    """A refusal as the result of one item of a batch."""
+    return ItemError(
+        code=CODES[refused.reason].value[0],
+        reason=refused.reason,
+        message=refused.message,
+        metadata=refused.metadata,
+        violations=[FieldViolation(field=field, description=text) for field, text in refused.violations],
+    )
+
+
+def status_of(refused: Refused) -> status_pb2.Status:
+    """A refusal as `google.rpc.Status`."""
+    info = error_details_pb2.ErrorInfo(
+        reason=ErrorReason.Name(refused.reason)[PREFIX:], domain=DOMAIN, metadata=refused.metadata
+    )
+    details = [any_pb2.Any()]
+    details[0].Pack(info)
+    if refused.violations:
+        bad = error_details_pb2.BadRequest(
+            field_violations=[
+                error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
+                for field, text in refused.violations[:100]
+            ]
+        )
+        details.append(any_pb2.Any())
+        details[1].Pack(bad)
+    code = CODES[refused.reason].value[0]
+    return status_pb2.Status(code=code, message=refused.message[:MESSAGE_CHARS], details=details)
+
+
+async def abort(context: Context, refused: Refused) -> NoReturn:
+    """Ends a call with a refusal."""
+    status = status_of(refused)
+    trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+    await context.abort(CODES[refused.reason], status.message, trailers)
+    message = "abort returned"
+    raise AssertionError(message)
+
+
+def mapped(
+    method: Callable[[Any, Request, Context], Awaitable[Answer]],
+) -> Callable[[Any, Request, Context], Awaitable[Answer]]:
+    """Wraps a unary method so that refusals become statuses and faults a clean INTERNAL."""
+
+    async def call(self: Any, request: Request, context: Context) -> Answer:
+        try:
+            return await method(self, request, context)
+        except aio.AbortError:
+            raise
+        except Exception as error:
+            refused = as_refusal(error)
+            if refused is None:
+                log.exception("a call failed by a fault of the server", method=method.__qualname__)
+                refused = Refused(
+                    R.ERROR_REASON_INTERNAL, f"a fault of the server: {type(error).__name__}; see its log"
+                )
+            await abort(context, refused)
+
+    call.__name__ = method.__name__
+    call.__qualname__ = method.__qualname__
+    call.__doc__ = method.__doc__
+    return call

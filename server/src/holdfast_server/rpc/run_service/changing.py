@@ -1,0 +1,94 @@
+"""Signals, pause, resume, cancel, terminate, retry."""
+
+from typing import Any
+
+from holdfast.v1 import run_service_pb2 as pb
+from holdfast.v1.run_pb2 import RunSummary
+from holdfast_server.engine import commands as c, views
+from holdfast_server.engine.refusal import Refused
+from holdfast_server.rpc.errors import Context, item_error, mapped
+from holdfast_server.rpc.run_service.base import Base
+from holdfast_server.rpc.validation import actor_of
+from holdfast_server.runtime.changes import Changed
+from holdfast_server.runtime.starting import request_hash
+
+__all__ = ["ChangingMethods"]
+
+
+class ChangingMethods(Base):
+    """Changes runs."""
+
+    @mapped
+    async def SignalRun(self, request: pb.SignalRunRequest, context: Context) -> pb.SignalRunResponse:
+        """Sends a signal into a run."""
+        changed = await self._signal(request, context)
+        await self.runtime.journal.durable()
+        return pb.SignalRunResponse(seq=changed.seq)
+
+    @mapped
+    async def SignalRuns(self, request: pb.SignalRunsRequest, context: Context) -> pb.SignalRunsResponse:
+        """Sends many signals, each with its own result, all in one commit."""
+        self.validator.batch("signals", len(request.signals))
+        results: list[pb.SignalRunResult] = []
+        for signal in request.signals:
+            try:
+                changed = await self._signal(signal, context)
+            except Refused as refused:
+                results.append(pb.SignalRunResult(error=item_error(refused)))
+            else:
+                results.append(pb.SignalRunResult(accepted=pb.SignalRunResponse(seq=changed.seq)))
+        await self.runtime.journal.durable()
+        return pb.SignalRunsResponse(results=results)
+
+    async def _signal(self, request: pb.SignalRunRequest, context: Context) -> Changed:
+        name = self.validator.snake("signal.name", request.signal.name)
+        payload = None
+        if request.signal.HasField("payload"):
+            payload = self.validator.payload("signal.payload", request.signal.payload)
+        return await self._apply(request, c.SendSignal(name, payload), context)
+
+    @mapped
+    async def PauseRun(self, request: pb.PauseRunRequest, context: Context) -> pb.PauseRunResponse:
+        """Lets nothing new start."""
+        command = c.Pause(self.validator.note("note", request.note))
+        return pb.PauseRunResponse(run=await self._operate(request, command, context))
+
+    @mapped
+    async def ResumeRun(self, request: pb.ResumeRunRequest, context: Context) -> pb.ResumeRunResponse:
+        """Ends a pause."""
+        command = c.Resume(self.validator.note("note", request.note))
+        return pb.ResumeRunResponse(run=await self._operate(request, command, context))
+
+    @mapped
+    async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
+        """Asks a run to stop."""
+        command = c.Cancel(self.validator.note("reason", request.reason))
+        return pb.CancelRunResponse(run=await self._operate(request, command, context))
+
+    @mapped
+    async def TerminateRun(self, request: pb.TerminateRunRequest, context: Context) -> pb.TerminateRunResponse:
+        """Ends a run at once."""
+        command = c.Terminate(self.validator.note("reason", request.reason))
+        return pb.TerminateRunResponse(run=await self._operate(request, command, context))
+
+    @mapped
+    async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
+        """Lets a closed run go on from what failed."""
+        command = c.Retry(self.validator.note("note", request.note))
+        return pb.RetryRunResponse(run=await self._operate(request, command, context))
+
+    async def _operate(self, request: Any, command: c.Command, context: Context) -> RunSummary:
+        changed = await self._apply(request, command, context)
+        made = views.summary(changed.state, self.reading.serves(changed.state.namespace))
+        await self.runtime.journal.durable()
+        return made
+
+    async def _apply(self, request: Any, command: c.Command, context: Context) -> Changed:
+        namespace, run_id = self.run_name(request.namespace, request.run_id)
+        request_id = self.validator.request_id(request.request_id)
+        digest = b""
+        if request_id:
+            # The method is part of what is asked: the same id on another method is a reuse.
+            named = type(request).__name__.encode()
+            digest = request_hash(named + request.SerializeToString(deterministic=True))
+        return await self.changes.apply(namespace, run_id, command, actor_of(context), request_id, digest)

@@ -1,0 +1,173 @@
+"""GetRun, ListRuns, CountRuns, GetHistory, QueryRun."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from google.protobuf.message import Message
+
+from holdfast.v1 import run_service_pb2 as pb
+from holdfast.v1.errors_pb2 import ErrorReason
+from holdfast.v1.run_pb2 import RunSummary
+from holdfast_server.engine import views
+from holdfast_server.engine.expressions import ExpressionError, compile_expression
+from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.state import RunState
+from holdfast_server.engine.times import timestamp_us
+from holdfast_server.rpc import paging
+from holdfast_server.rpc.errors import Context, mapped
+from holdfast_server.rpc.run_service.base import Base
+from holdfast_server.rpc.validation import invalid, over
+
+__all__ = ["ReadingMethods"]
+
+
+class ReadingMethods(Base):
+    """Reads runs."""
+
+    @mapped
+    async def GetRun(self, request: pb.GetRunRequest, _context: Context) -> pb.GetRunResponse:
+        """Shows one run."""
+        namespace, run_id = self.run_name(request.namespace, request.run_id)
+        run, quarantined = await self.reading.state(namespace, run_id)
+        view = views.run_view(run, self.reading.serves(namespace), quarantined)
+        self._add_heartbeats(view, namespace, run_id)
+        await self._fill(request.payload_view, [view])
+        return pb.GetRunResponse(run=view)
+
+    def _add_heartbeats(self, view: Message, namespace: str, run_id: str) -> None:
+        host = self.runtime.residence.by_id(namespace, run_id)
+        if host is None:
+            return
+        for activation in view.activations:  # type: ignore[attr-defined]
+            details = self.runtime.matching.heartbeat_details(host.key, activation.path)
+            if details is not None:
+                activation.heartbeat_details.CopyFrom(details)
+
+    async def _fill(self, view: int, messages: Sequence[Message]) -> None:
+        if view != pb.PayloadView.PAYLOAD_VIEW_REFS:
+            await self.reading.fill(messages)
+
+    @mapped
+    async def ListRuns(self, request: pb.ListRunsRequest, _context: Context) -> pb.ListRunsResponse:
+        """Lists runs, latest start first."""
+        namespace = self.validator.namespace(request.namespace)
+        size = self.validator.page_size(request.page_size)
+        position = paging.decode("runs", request.page_token, int, int)
+        before = (int(position[0]), int(position[1])) if position else None
+        found = await self._matching(namespace, request.filter, before, size + 1)
+        token = ""
+        if len(found) > size:
+            last = found[size - 1]
+            token = paging.encode("runs", *last[0])
+        return pb.ListRunsResponse(runs=[one for _place, one in found[:size]], next_page_token=token)
+
+    async def _matching(
+        self, namespace: str, wanted: pb.RunFilter, before: tuple[int, int] | None, limit: int
+    ) -> list[tuple[tuple[int, int], RunSummary]]:
+        """Runs with their place in the order (start, key)."""
+        query = self.query_of(namespace, wanted, limit)
+        if wanted.waiting_reasons:
+            return self._waiting(namespace, wanted, before, limit)
+        rows = await self.runtime.store.runs(replace(query, before=before))
+        return [((row.start_time_us, row.key), self.reading.summary_of_row(row)) for row in rows]
+
+    def _waiting(
+        self, namespace: str, wanted: pb.RunFilter, before: tuple[int, int] | None, limit: int
+    ) -> list[tuple[tuple[int, int], RunSummary]]:
+        """Open runs by what they wait for: all of them are in memory."""
+        places = sorted(
+            (
+                (host.state.start_us, host.key)
+                for host in self.runtime.residence
+                if host.state.namespace == namespace and not host.stale and _fits(host.state, wanted)
+            ),
+            reverse=True,
+        )
+        found: list[tuple[tuple[int, int], RunSummary]] = []
+        for place in places:
+            if before is not None and place >= before:
+                continue
+            host = self.runtime.residence.by_key(place[1])
+            if host is None:
+                continue
+            made = self.reading.summary_of(host)
+            if made.waiting_reason in wanted.waiting_reasons:
+                found.append((place, made))
+                if len(found) >= limit:
+                    break
+        return found
+
+    @mapped
+    async def CountRuns(self, request: pb.CountRunsRequest, _context: Context) -> pb.CountRunsResponse:
+        """Counts runs by state."""
+        namespace = self.validator.namespace(request.namespace)
+        query = self.query_of(namespace, request.filter, 1)
+        if request.filter.waiting_reasons:
+            counts: dict[int, int] = {}
+            for _place, one in self._waiting(namespace, request.filter, None, len(self.runtime.residence) + 1):
+                counts[one.state] = counts.get(one.state, 0) + 1
+        else:
+            counts = await self.runtime.store.count_runs(query)
+        states = [
+            pb.StateCount(state=state, count=count)  # type: ignore[arg-type]
+            for state, count in sorted(counts.items())
+            if count
+        ]
+        return pb.CountRunsResponse(total=sum(counts.values()), states=states)
+
+    @mapped
+    async def GetHistory(self, request: pb.GetHistoryRequest, _context: Context) -> pb.GetHistoryResponse:
+        """Shows events of a run."""
+        namespace, run_id = self.run_name(request.namespace, request.run_id)
+        size = self.validator.page_size(request.page_size, self.validator.limits.history_page_size, 1_000)
+        position = paging.decode("history", request.page_token, int)
+        after = int(position[0]) if position else 0
+        events = await self.reading.events(namespace, run_id, after, size)
+        last_seq = events[-1].seq if events else after
+        more = bool(await self.reading.events(namespace, run_id, last_seq, 1, 1)) if events else False
+        await self._fill(request.payload_view, events)
+        token = paging.encode("history", last_seq) if more else ""
+        return pb.GetHistoryResponse(events=events, next_page_token=token)
+
+    @mapped
+    async def QueryRun(self, request: pb.QueryRunRequest, _context: Context) -> pb.QueryRunResponse:
+        """Evaluates a query over a run."""
+        namespace, run_id = self.run_name(request.namespace, request.run_id)
+        which = request.WhichOneof("query")
+        if which is None:
+            raise invalid("query", "is missing; give a name or an expression")
+        size = len(request.expression.encode())
+        if size > self.validator.limits.expression_bytes:
+            raise over("expression", "expression_bytes", self.validator.limits.expression_bytes, size)
+        run, _quarantined = await self.reading.state(namespace, run_id)
+        if which == "name":
+            expression = run.plan.queries.get(request.name)
+            if expression is None:
+                known = ", ".join(run.plan.queries) or "none"
+                message = f"workflow {run.plan.workflow!r} has no query {request.name[:80]!r}; it has: {known}"
+                raise Refused(
+                    ErrorReason.ERROR_REASON_QUERY_NOT_FOUND,
+                    message,
+                    {"query": request.name[:80]},
+                    (("name", message),),
+                )
+        else:
+            try:
+                expression = compile_expression(request.expression)
+            except ExpressionError as error:
+                message = f"the expression does not compile: {error}"
+                raise Refused(
+                    ErrorReason.ERROR_REASON_QUERY_FAILED, message, violations=(("expression", str(error)),)
+                ) from error
+        return pb.QueryRunResponse(result=await self.reading.query(run, expression))
+
+
+def _fits(run: RunState, wanted: pb.RunFilter) -> bool:
+    return (
+        run.open
+        and (not wanted.states or run.state in wanted.states)
+        and (not wanted.workflow or run.plan.workflow == wanted.workflow)
+        and (not wanted.key or run.key == wanted.key)
+        and (not wanted.HasField("start_after_time") or run.start_us >= timestamp_us(wanted.start_after_time))
+        and (not wanted.HasField("start_before_time") or run.start_us < timestamp_us(wanted.start_before_time))
+    )

@@ -1,0 +1,76 @@
+"""Whether the server can do its work: refuses changes while the database does, and finds out when it does again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from holdfast.v1.operations_service_pb2 import HealthState
+from holdfast_server.store.port import StoreError
+
+__all__ = ["Health"]
+
+log = structlog.get_logger("holdfast.health")
+
+
+class Health:
+    """The state of the server.
+
+    Args:
+        probe: writes something durably; raises StoreError while the database refuses.
+        retry_s: seconds between two probes.
+    """
+
+    def __init__(self, probe: Callable[[], Awaitable[None]], retry_s: float = 0.5) -> None:
+        self._probe = probe
+        self._retry_s = retry_s
+        self._task: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self.state = HealthState.HEALTH_STATE_OK
+        self.message = ""
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Calls back at every change."""
+        self._listeners.append(listener)
+
+    @property
+    def writable(self) -> bool:
+        """Whether changes are taken."""
+        return self.state != HealthState.HEALTH_STATE_READ_ONLY
+
+    def store_failed(self, error: StoreError) -> None:
+        """The database refused a write."""
+        log.error("the database refuses writes; changes are refused until it takes them again", error=str(error))
+        if self.state == HealthState.HEALTH_STATE_OK:
+            self._set(HealthState.HEALTH_STATE_READ_ONLY, f"the database refuses writes: {error}")
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._probe_until_well(), name="health-probe")
+
+    def draining(self) -> None:
+        """The server is going down."""
+        self._set(HealthState.HEALTH_STATE_DRAINING, "the server is going down")
+
+    async def close(self) -> None:
+        """Stops probing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _set(self, state: HealthState, message: str) -> None:
+        self.state = state
+        self.message = message
+        for listener in self._listeners:
+            listener()
+
+    async def _probe_until_well(self) -> None:
+        while True:
+            try:
+                await self._probe()
+            except StoreError as error:
+                log.warning("the database still refuses writes", error=str(error))
+                await asyncio.sleep(self._retry_s)
+                continue
+            break
+        log.info("the database takes writes again")
+        if self.state == HealthState.HEALTH_STATE_READ_ONLY:
+            self._set(HealthState.HEALTH_STATE_OK, "")

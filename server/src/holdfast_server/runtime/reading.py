@@ -1,0 +1,240 @@
+"""Reads of runs, open or closed: what is answered is on disk, and no worker is involved."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+import orjson
+from google.protobuf.message import Message
+
+from holdfast.v1.errors_pb2 import ErrorReason
+from holdfast.v1.history_pb2 import HistoryBatch, HistoryEvent
+from holdfast.v1.payload_pb2 import JsonValue, Payload
+from holdfast.v1.run_pb2 import RunOutcome, RunSummary
+from holdfast_server.engine import views
+from holdfast_server.engine.expressions import Expression, ExpressionError
+from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
+from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.run_names import RunNames
+from holdfast_server.engine.state import RunState
+from holdfast_server.engine.times import timestamp
+from holdfast_server.runtime.host import RunHost, Watcher
+from holdfast_server.runtime.residence import fold_run
+from holdfast_server.runtime.runtime import Runtime
+from holdfast_server.store.port import RunRow
+
+__all__ = ["Reading", "payloads_in"]
+
+
+def payloads_in(message: Message) -> Iterable[Payload]:
+    """All payloads inside a message, at any depth, that are references."""
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is None:
+            continue
+        if descriptor.message_type.GetOptions().map_entry:
+            continue
+        for child in value if descriptor.is_repeated else (value,):
+            if isinstance(child, Payload):
+                if child.HasField("ref"):
+                    yield child
+            else:
+                yield from payloads_in(child)
+
+
+class Reading:
+    """Reads runs."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def serves(self, namespace: str) -> Callable[[str, str], bool]:
+        """Whether a worker serves (queue, handler) in a namespace."""
+        return lambda queue, handler: self._runtime.matching.serves(namespace, queue, handler)
+
+    async def row(self, namespace: str, run_id: str) -> RunRow:
+        """The row of a run on disk.
+
+        Raises:
+            Refused: RUN_NOT_FOUND.
+            StoreError: the disk does not answer.
+        """
+        row = await self._runtime.store.run(namespace, run_id)
+        if row is None:
+            message = f"there is no run {run_id!r} in namespace {namespace!r}"
+            raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": run_id})
+        return row
+
+    async def closed(self, namespace: str, run_id: str) -> RunState:
+        """The state of a run that is not in memory.
+
+        Raises:
+            Refused: RUN_NOT_FOUND.
+            StoreError: the disk does not answer.
+        """
+        row = await self.row(namespace, run_id)
+        run = await fold_run(self._runtime.store, self._runtime.catalog, row.key)
+        if run is None:
+            message = f"run {run_id!r} has no history"
+            raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": run_id})
+        return run
+
+    async def bring_back(self, namespace: str, run_id: str, run: RunState) -> RunHost:
+        """A closed run, in memory again so that a command can be tried on it."""
+        row = await self.row(namespace, run_id)
+        present = self._runtime.residence.by_id(namespace, run_id)
+        if present is not None:
+            return present
+        host = self._runtime.residence.add(row.key, run, claims_key=False)
+        host.durable_seq = run.seq
+        return host
+
+    async def state(self, namespace: str, run_id: str) -> tuple[RunState, str]:
+        """The state of a run, all of it on disk, and why it is quarantined, if it is.
+
+        Raises:
+            Refused: RUN_NOT_FOUND.
+            StoreError: the disk does not answer.
+        """
+        host = self._runtime.residence.by_id(namespace, run_id)
+        if host is None:
+            return await self.closed(namespace, run_id), ""
+        if host.stale:
+            await self._runtime.bag(host)
+        await self._runtime.durable(host)
+        return host.state, host.quarantined
+
+    async def fill(self, messages: Sequence[Message]) -> None:
+        """Puts the data of large payloads into messages that carry references.
+
+        Raises:
+            StoreError: the disk does not answer.
+        """
+        found = [payload for message in messages for payload in payloads_in(message)]
+        if found:
+            loaded = await self._runtime.payloads.load([payload.ref.sha256 for payload in found])
+            for payload in found:
+                payload.CopyFrom(loaded[payload.ref.sha256])
+
+    async def query(self, run: RunState, expression: Expression) -> Payload:
+        """The value of an expression over a run.
+
+        Raises:
+            Refused: QUERY_FAILED.
+            StoreError: the disk does not answer.
+        """
+        loaded = await self._runtime.payloads.load(list(run.large.values()))
+        names = RunNames(run, run.root, PayloadBag(loaded))
+        try:
+            value = expression.value(names)
+        except (ExpressionError, OpaquePayloadError) as error:
+            message = f"the query cannot be evaluated: {error}"
+            raise Refused(
+                ErrorReason.ERROR_REASON_QUERY_FAILED, message, violations=(("query", str(error)),)
+            ) from error
+        return Payload(data=orjson.dumps(value))
+
+    async def events(
+        self, namespace: str, run_id: str, after_seq: int, limit: int, max_bytes: int = 4 * 1024 * 1024
+    ) -> list[HistoryEvent]:
+        """Events after a sequence number that are on disk, at most `limit` of them.
+
+        Raises:
+            Refused: RUN_NOT_FOUND.
+            StoreError: the disk does not answer.
+        """
+        host = self._runtime.residence.by_id(namespace, run_id)
+        if host is not None:
+            await self._runtime.durable(host)
+            key = host.key
+        else:
+            key = (await self.row(namespace, run_id)).key
+        return await self._events(key, after_seq, limit, max_bytes)
+
+    async def _events(self, key: int, after_seq: int, limit: int, max_bytes: int) -> list[HistoryEvent]:
+        found: list[HistoryEvent] = []
+        for row in await self._runtime.store.history(key, after_seq, max_bytes):
+            found.extend(event for event in HistoryBatch.FromString(row.blob).events if event.seq > after_seq)
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    async def watch(self, namespace: str, run_id: str, after_seq: int) -> AsyncIterator[list[HistoryEvent]]:
+        """Committed events after a sequence number as they come, in order and without gaps, until the run is closed.
+
+        Raises:
+            Refused: RUN_NOT_FOUND.
+            StoreError: the disk does not answer.
+        """
+        host = self._runtime.residence.by_id(namespace, run_id)
+        if host is None:
+            key = (await self.row(namespace, run_id)).key
+            async for events in self._from_disk(key, after_seq):
+                yield events
+            return
+        watcher = Watcher()
+        host.watchers = [*(host.watchers or ()), watcher]
+        try:
+            async for events in self._follow(host, watcher, after_seq):
+                yield events
+        finally:
+            host.watchers = [other for other in host.watchers or () if other is not watcher] or None
+
+    async def _from_disk(self, key: int, after_seq: int) -> AsyncIterator[list[HistoryEvent]]:
+        while events := await self._events(key, after_seq, 1_000, 1024 * 1024):
+            yield events
+            after_seq = events[-1].seq
+
+    async def _follow(self, host: RunHost, watcher: Watcher, after_seq: int) -> AsyncIterator[list[HistoryEvent]]:
+        async for events in self._from_disk(host.key, after_seq):
+            yield events
+            after_seq = events[-1].seq
+        while True:
+            watcher.wake.clear()
+            if watcher.lagging:
+                watcher.lagging = False
+                watcher.events.clear()
+                async for events in self._from_disk(host.key, after_seq):
+                    yield events
+                    after_seq = events[-1].seq
+            fresh, watcher.events = [event for event in watcher.events if event.seq > after_seq], []
+            if fresh:
+                yield fresh
+                after_seq = fresh[-1].seq
+            if not host.state.open and after_seq >= host.state.seq:
+                return
+            await watcher.wake.wait()
+
+    async def outcome_of_closed(self, namespace: str, run_id: str) -> RunOutcome:
+        """How a run that is not in memory ended.
+
+        Raises:
+            Refused: RUN_NOT_FOUND.
+            StoreError: the disk does not answer.
+        """
+        return views.outcome(await self.closed(namespace, run_id))
+
+    def summary_of(self, host: RunHost) -> RunSummary:
+        """What lists show of a run in memory."""
+        return views.summary(host.state, self.serves(host.state.namespace), host.quarantined)
+
+    def summary_of_row(self, row: RunRow) -> RunSummary:
+        """What lists show of a run on disk; one in memory is shown as it is there."""
+        host = self._runtime.residence.by_key(row.key)
+        if host is not None and not host.stale:
+            return self.summary_of(host)
+        made = RunSummary(
+            namespace=row.namespace,
+            run_id=row.run_id,
+            workflow=row.workflow,
+            version=row.version,
+            key=row.business_key,
+            state=row.state,  # type: ignore[arg-type]
+            start_time=timestamp(row.start_time_us),
+            run_epoch=row.run_epoch,
+            last_seq=row.last_seq,
+            status_message=row.status_message,
+        )
+        if row.close_time_us:
+            made.close_time.CopyFrom(timestamp(row.close_time_us))
+        if row.attributes_json:
+            for name, value in orjson.loads(row.attributes_json).items():
+                made.attributes[name].CopyFrom(JsonValue(json=orjson.dumps(value).decode()))
+        return made

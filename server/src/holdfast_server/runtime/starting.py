@@ -1,0 +1,259 @@
+"""Starts runs, many at a time: repetitions get the first answer, conflicts are told apart, all is one commit."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from holdfast.v1.actor_pb2 import Actor
+from holdfast.v1.errors_pb2 import ErrorReason
+from holdfast.v1.history_pb2 import RequestMark
+from holdfast.v1.run_service_pb2 import OnConflict, StartRunRequest, StartRunResponse
+from holdfast_server.engine.commands import SendSignal, Start, Terminate
+from holdfast_server.engine.decide import start_run
+from holdfast_server.engine.payloads import PayloadBag
+from holdfast_server.engine.plan import Plan
+from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.times import duration_us, timestamp_us
+from holdfast_server.runtime.host import RunHost
+from holdfast_server.runtime.runtime import Runtime
+from holdfast_server.store.port import NewRun, RunRow
+
+__all__ = ["StartOutcome", "Starter", "request_hash"]
+
+StartOutcome = StartRunResponse | Refused
+"""What became of one item."""
+
+
+def request_hash(serialized: bytes) -> bytes:
+    """What tells the repetition of a request from the reuse of its id."""
+    return hashlib.blake2b(serialized, digest_size=16).digest()
+
+
+@dataclass(slots=True)
+class _Item:
+    """One start on its way."""
+
+    request: StartRunRequest
+    hash: bytes
+    joined: "asyncio.Future[StartOutcome] | None" = None
+    own: "asyncio.Future[StartOutcome] | None" = None
+    answer: StartOutcome | None = None
+    bag: PayloadBag | None = None
+
+
+class Starter:
+    """Starts runs.
+
+    Args:
+        runtime: where they run.
+        new_id: makes run ids.
+        new_trace: makes trace contexts.
+    """
+
+    def __init__(self, runtime: Runtime, new_id: Callable[[], str], new_trace: Callable[[], str]) -> None:
+        self._runtime = runtime
+        self._new_id = new_id
+        self._new_trace = new_trace
+        self._in_flight: dict[tuple[str, str], tuple[bytes, asyncio.Future[StartOutcome]]] = {}
+
+    async def start(self, requests: Sequence[StartRunRequest], actor: Actor) -> list[StartOutcome]:
+        """Starts each; an item that is refused does not affect the others. All answers are durable.
+
+        The requests have been checked for form, and all are of one namespace.
+
+        Raises:
+            Refused: STORE_UNAVAILABLE for all of them.
+            StoreError: the disk does not answer.
+        """
+        self._runtime.check_writable()
+        items = [
+            _Item(request, request_hash(request.SerializeToString(deterministic=True)) if request.request_id else b"")
+            for request in requests
+        ]
+        self._join(items)
+        try:
+            await self._start_own([item for item in items if item.joined is None], actor)
+        except BaseException as error:
+            self._settle(items, error)
+            raise
+        self._settle(items, None)
+        return [item.answer if item.joined is None else await item.joined for item in items]  # type: ignore[misc]
+
+    def _join(self, items: Sequence[_Item]) -> None:
+        """An item whose request id is in flight gets that one's answer."""
+        loop = asyncio.get_running_loop()
+        for item in items:
+            request_id = item.request.request_id
+            if not request_id:
+                continue
+            name = (item.request.namespace, request_id)
+            found = self._in_flight.get(name)
+            if found is None:
+                item.own = loop.create_future()
+                # A failure nobody waits for here is reported to whoever started it.
+                item.own.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+                self._in_flight[name] = (item.hash, item.own)
+            elif found[0] == item.hash:
+                item.joined = asyncio.shield(found[1])  # type: ignore[assignment]
+            else:
+                item.answer = _reused(request_id)
+
+    def _settle(self, items: Sequence[_Item], error: BaseException | None) -> None:
+        for item in items:
+            if item.own is None:
+                continue
+            del self._in_flight[item.request.namespace, item.request.request_id]
+            if error is not None:
+                item.own.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            elif item.answer is not None:
+                item.own.set_result(_repeated(item.answer))
+
+    async def _start_own(self, items: Sequence[_Item], actor: Actor) -> None:
+        items = [item for item in items if item.answer is None]
+        if not items:
+            return
+        known = await self._known(items)
+        plans: dict[tuple[str, str, int], Plan | Refused] = {}
+        for item in items:
+            await self._prepare(item, plans)
+        for item in items:
+            request = item.request
+            plan = plans[request.namespace, request.workflow, request.version]
+            try:
+                item.answer = self._start_one(item, plan, known, actor)
+            except Refused as refused:
+                item.answer = refused
+        await self._runtime.journal.durable()
+
+    async def _known(self, items: Sequence[_Item]) -> dict[str, RunRow]:
+        """Stored runs that have one of the ids or request ids; the latter are marked by a leading NUL."""
+        run_ids = [item.request.run_id for item in items if item.request.run_id]
+        request_ids = [item.request.request_id for item in items if item.request.request_id]
+        if not run_ids and not request_ids:
+            return {}
+        rows = await self._runtime.store.known_starts(items[0].request.namespace, run_ids, request_ids)
+        known: dict[str, RunRow] = {}
+        for row in rows:
+            known[row.run_id] = row
+            if row.request_id:
+                known["\0" + row.request_id] = row
+        return known
+
+    async def _prepare(self, item: _Item, plans: dict[tuple[str, str, int], Plan | Refused]) -> None:
+        request = item.request
+        name = (request.namespace, request.workflow, request.version)
+        if name not in plans:
+            try:
+                plans[name] = await self._runtime.catalog.plan(*name)
+            except Refused as refused:
+                plans[name] = refused
+        existing = self._runtime.residence.by_business_key(request.namespace, request.workflow, request.key)
+        if request.key and existing is not None:
+            item.bag = await self._runtime.bag(existing)
+
+    def _start_one(self, item: _Item, plan: Plan | Refused, known: dict[str, RunRow], actor: Actor) -> StartOutcome:
+        request = item.request
+        if request.request_id:
+            row = known.get("\0" + request.request_id)
+            if row is not None:
+                if row.request_hash != item.hash:
+                    return _reused(request.request_id)
+                return StartRunResponse(run_id=row.run_id, started=False, version=row.version)
+        run_id = request.run_id
+        if run_id and (run_id in known or self._runtime.residence.by_id(request.namespace, run_id) is not None):
+            message = f"run id {run_id!r} is taken; run ids are never reused"
+            raise Refused(ErrorReason.ERROR_REASON_RUN_EXISTS, message, {"run_id": run_id}, (("run_id", message),))
+        if isinstance(plan, Refused):
+            raise plan
+        if request.key:
+            existing = self._runtime.residence.by_business_key(request.namespace, request.workflow, request.key)
+            if existing is not None:
+                used = self._conflict(item, existing, actor)
+                if used is not None:
+                    return used
+        return self._begin(item, plan, actor)
+
+    def _conflict(self, item: _Item, existing: RunHost, actor: Actor) -> StartRunResponse | None:
+        """What the conflict policy makes of an open run with the key; None means it is out of the way."""
+        request = item.request
+        run = existing.state
+        if request.on_conflict == OnConflict.ON_CONFLICT_USE_EXISTING:
+            for signal in request.signals:
+                payload = signal.payload if signal.HasField("payload") else None
+                self._runtime.apply(existing, SendSignal(signal.name, payload), self._bag_of(item, existing), actor)
+            return StartRunResponse(run_id=run.run_id, started=False, version=run.plan.version)
+        if request.on_conflict == OnConflict.ON_CONFLICT_TERMINATE_EXISTING:
+            reason = f"replaced by a new run with the key {request.key!r}"
+            self._runtime.apply(existing, Terminate(reason), self._bag_of(item, existing), actor)
+            return None
+        message = f"key {request.key!r} belongs to the open run {run.run_id!r} of workflow {request.workflow!r}"
+        raise Refused(
+            ErrorReason.ERROR_REASON_KEY_IN_USE,
+            message,
+            {"run_id": run.run_id, "key": request.key},
+            (("key", message),),
+        )
+
+    def _bag_of(self, item: _Item, host: RunHost) -> PayloadBag:
+        bag = self._runtime.bag_now(host) or item.bag
+        if bag is None:
+            message = f"run {host.state.run_id!r} cannot be changed at this moment; try again"
+            raise Refused(ErrorReason.ERROR_REASON_STORE_UNAVAILABLE, message)
+        return bag
+
+    def _begin(self, item: _Item, plan: Plan, actor: Actor) -> StartRunResponse:
+        request = item.request
+        runtime = self._runtime
+        run_id = request.run_id or self._new_id()
+        now_us = runtime.clock_us()
+        command = Start(
+            request.namespace,
+            run_id,
+            request.key,
+            request.input if request.HasField("input") else None,
+            dict(request.attributes),
+            timestamp_us(request.start_after_time) if request.HasField("start_after_time") else 0,
+            duration_us(request.timeout) if request.HasField("timeout") else None,
+            tuple((one.name, one.payload if one.HasField("payload") else None) for one in request.signals),
+            request.traceparent or self._new_trace(),
+        )
+        bag = PayloadBag(None, runtime.settings.engine.inline_bytes)
+        mark = RequestMark(id=request.request_id, hash=item.hash) if request.request_id else None
+        run, decision = start_run(plan, command, now_us, runtime.entropy, bag, runtime.settings.engine, actor, mark)
+        runtime.last_key += 1
+        host = runtime.residence.add(runtime.last_key, run)
+        attributes = ",".join(f'"{name}":{value.json}' for name, value in sorted(run.attributes.items()))
+        row = NewRun(
+            host.key,
+            request.namespace,
+            run_id,
+            plan.workflow,
+            plan.version,
+            request.key,
+            run.start_us,
+            request.request_id,
+            item.hash,
+            f"{{{attributes}}}" if attributes else "",
+        )
+        runtime.journal.begin(host, decision.batch, decision.effects, row)
+        runtime.journal.add(runtime.pin_new(host, bag))
+        if not run.open:
+            runtime.state_changed(host)
+        return StartRunResponse(run_id=run_id, started=True, version=plan.version)
+
+
+def _reused(request_id: str) -> Refused:
+    message = f"request id {request_id!r} was used for another request; make a new one for each request"
+    return Refused(
+        ErrorReason.ERROR_REASON_REQUEST_ID_REUSED,
+        message,
+        {"request_id": request_id},
+        (("request_id", message),),
+    )
+
+
+def _repeated(answer: StartOutcome) -> StartOutcome:
+    if isinstance(answer, Refused):
+        return answer
+    return StartRunResponse(run_id=answer.run_id, started=False, version=answer.version)

@@ -1,0 +1,202 @@
+"""Tasks between matching and the runs: handed out with all a worker needs, settled with what it answers."""
+
+import hashlib
+from collections.abc import Sequence
+
+from holdfast.v1.errors_pb2 import ErrorReason
+from holdfast.v1.payload_pb2 import Payload
+from holdfast.v1.task_pb2 import Task, TaskResult, WorkerInfo
+from holdfast_server.engine import failures, state as st
+from holdfast_server.engine.commands import Command, CompleteTask, FailTask, ReturnTask, StartTask, StopTask
+from holdfast_server.engine.payloads import PayloadBag, payload_size
+from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.state import StepRecord
+from holdfast_server.engine.steps.task import settled
+from holdfast_server.engine.times import timestamp
+from holdfast_server.matching.matching import HandedOut, QueuedTask
+from holdfast_server.matching.tokens import TokenInvalidError, TokenStaleError
+from holdfast_server.runtime.host import RunHost
+from holdfast_server.runtime.residence import fold_run
+from holdfast_server.runtime.runtime import Runtime
+
+__all__ = ["Tasks", "idempotency_key"]
+
+OVERHEAD_BYTES = 512
+"""About what a task weighs without its input."""
+
+
+def idempotency_key(namespace: str, run_id: str, path: str, input_revision: int, handler: str) -> str:
+    """The same for all attempts with the same input and handler; 32 hexadecimal digits."""
+    named = f"{namespace}\0{run_id}\0{path}\0{input_revision}\0{handler}"
+    return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
+
+
+def span_context(traceparent: str, path: str, attempt: int) -> str:
+    """The trace context of an attempt: its span id follows from run, path and attempt, so it is the same again."""
+    trace_id = traceparent[3:35]
+    span = hashlib.blake2b(f"{traceparent}\0{path}\0{attempt}".encode(), digest_size=8).hexdigest()
+    return f"00-{trace_id}-{span}-01"
+
+
+class Tasks:
+    """What matching asks of the runs, and what workers answer to them."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    # -- for matching ------------------------------------------------------------------------------------------------
+
+    def hand_out(self, task: QueuedTask, worker: WorkerInfo) -> HandedOut | None:
+        """An attempt as the worker gets it, still without its token; None if it is void by now."""
+        host = self._runtime.residence.by_key(task.run_key)
+        if host is None or host.stale or host.quarantined or host.state.paused:
+            return None
+        run = host.state
+        found = run.locate(task.path)
+        record = found[0].steps[found[1].index] if found is not None else None
+        if found is None or record is None or record.state != st.QUEUED or record.attempt != task.attempt:
+            return None
+        lease = record.lease + 1
+        command = StartTask(task.path, task.attempt, worker.id, lease)
+        self._runtime.apply(host, command, PayloadBag(), lazy=True)
+        step = found[1]
+        message = Task(
+            namespace=run.namespace,
+            run_id=run.run_id,
+            workflow=run.plan.workflow,
+            version=run.plan.version,
+            step_path=task.path,
+            attempt=task.attempt,
+            handler=record.handler,
+            queue=record.queue,
+            input=record.input,
+            idempotency_key=idempotency_key(
+                run.namespace, run.run_id, task.path, record.input_revision, record.handler
+            ),
+            traceparent=span_context(run.traceparent, task.path, task.attempt),
+        )
+        if step.start_to_close_us is not None:
+            message.deadline_time.CopyFrom(timestamp(record.start_us + step.start_to_close_us))
+        if step.heartbeat_us is not None:
+            message.heartbeat_timeout.FromMicroseconds(step.heartbeat_us)
+        size = OVERHEAD_BYTES + (payload_size(record.input) if record.input is not None else 0)
+        return HandedOut(message, lease, step.start_to_close_us, step.heartbeat_us, size)
+
+    def attempt_ended(self, run_key: int, path: str, attempt: int, kind: str, detail: str) -> None:
+        """A lease or a time limit is over; `kind` is `lost`, `start_to_close` or `heartbeat`."""
+        host = self._runtime.residence.by_key(run_key)
+        if host is not None:
+            failure = failures.failure(ENDINGS[kind], detail, retryable=True)
+            self._runtime.later(host, FailTask(path, attempt, failure, reported=False))
+
+    def attempt_returned(self, run_key: int, path: str, attempt: int) -> None:
+        """An attempt goes back to its queue without being used up."""
+        host = self._runtime.residence.by_key(run_key)
+        if host is not None:
+            self._runtime.later(host, ReturnTask(path, attempt))
+
+    # -- for workers -------------------------------------------------------------------------------------------------
+
+    async def settle(self, worker: WorkerInfo, results: Sequence[TaskResult]) -> list[tuple[int, Refused]]:
+        """Takes results; the refused ones by position. All others are durable.
+
+        Raises:
+            Refused: STORE_UNAVAILABLE for all of them.
+            StoreError: the disk does not answer.
+        """
+        self._runtime.check_writable()
+        rejected: list[tuple[int, Refused]] = []
+        for position, result in enumerate(results):
+            try:
+                refusal = await self._settle_one(worker, result)
+            except Refused as refused:
+                refusal = refused
+            if refusal is not None:
+                rejected.append((position, refusal))
+        await self._runtime.journal.durable()
+        return rejected
+
+    async def _settle_one(self, worker: WorkerInfo, result: TaskResult) -> Refused | None:
+        matching = self._runtime.matching
+        try:
+            claim = matching.claim(result.token, worker)
+        except TokenInvalidError as error:
+            raise Refused(
+                ErrorReason.ERROR_REASON_TOKEN_INVALID, str(error), violations=(("token", str(error)),)
+            ) from error
+        except TokenStaleError as error:
+            content = error.content
+            return await self._repeated(content.run_key, content.path, content.attempt, content.lease, str(error))
+        host = self._runtime.residence.by_key(claim.run_key)
+        if host is None:
+            matching.settled(claim.run_key, claim.path)
+            return await self._repeated(claim.run_key, claim.path, claim.attempt, claim.lease, "the run is closed")
+        bag = self._runtime.bag_now(host)
+        if bag is None:
+            bag = await self._runtime.bag(host)
+        if claim.adopted:
+            self._adopt(host, claim.path, claim.attempt, claim.lease, worker)
+        command = _command(result, claim.path, claim.attempt, self._runtime.settings.engine.payload_bytes)
+        try:
+            decision = self._runtime.apply(host, command, bag)
+        except Refused as refused:
+            matching.settled(claim.run_key, claim.path)
+            if settled(host.state, claim.path, claim.attempt, claim.lease):
+                return None
+            return refused
+        matching.settled(claim.run_key, claim.path)
+        return decision.rejection
+
+    def _adopt(self, host: RunHost, path: str, attempt: int, lease: int, worker: WorkerInfo) -> None:
+        """Notes the lease of an earlier server where its StepStarted was lost with that server."""
+        found = host.state.locate(path)
+        record: StepRecord | None = found[0].steps[found[1].index] if found is not None else None
+        if record is not None and record.state == st.QUEUED and record.attempt == attempt:
+            self._runtime.apply(host, StartTask(path, attempt, worker.id, lease), PayloadBag(), lazy=True)
+
+    async def _repeated(self, run_key: int, path: str, attempt: int, lease: int, why: str) -> Refused | None:
+        """None if that result was accepted before; else why it is refused."""
+        host = self._runtime.residence.by_key(run_key)
+        if host is not None:
+            run = host.state
+        else:
+            loaded = await fold_run(self._runtime.store, self._runtime.catalog, run_key)
+            if loaded is None:
+                return Refused(ErrorReason.ERROR_REASON_TOKEN_STALE, why, {"step_path": path})
+            run = loaded
+        if settled(run, path, attempt, lease):
+            return None
+        if not run.open:
+            message = f"run {run.run_id!r} is closed; results are no longer taken"
+            return Refused(ErrorReason.ERROR_REASON_RUN_CLOSED, message, {"run_id": run.run_id, "step_path": path})
+        return Refused(ErrorReason.ERROR_REASON_TOKEN_STALE, why, {"run_id": run.run_id, "step_path": path})
+
+
+ENDINGS = {"lost": failures.LOST, "start_to_close": failures.START_TO_CLOSE, "heartbeat": failures.HEARTBEAT}
+"""Failure type for each way matching ends an attempt."""
+
+
+def _command(result: TaskResult, path: str, attempt: int, limit: int) -> Command:
+    outcome = result.WhichOneof("outcome")
+    if outcome == "output":
+        return CompleteTask(path, attempt, result.output)
+    if outcome == "canceled":
+        return StopTask(path, attempt)
+    if outcome == "returned":
+        return ReturnTask(path, attempt)
+    if outcome == "failure":
+        failure = result.failure
+        if failure.HasField("details") and len(failure.details.data) > limit:
+            message = f"the details of failure {failure.type!r} have {len(failure.details.data)} bytes; the limit payload_bytes is {limit}"
+            failure = failures.failure(failures.PAYLOAD_TOO_LARGE, message)
+            return FailTask(path, attempt, failure, reported=False)
+        return FailTask(path, attempt, failure, reported=True)
+    message = "a result needs an outcome: output, failure, canceled or returned"
+    raise Refused(ErrorReason.ERROR_REASON_INVALID_REQUEST, message, violations=(("results.outcome", message),))
+
+
+def with_data(tasks: Sequence[Task], payloads: dict[bytes, Payload]) -> None:
+    """Puts the data of large inputs into tasks that carry references."""
+    for task in tasks:
+        if task.HasField("input") and task.input.HasField("ref"):
+            task.input.CopyFrom(payloads[task.input.ref.sha256])

@@ -1,0 +1,1 @@
+"""Timers: one heap for everything a run waits for by time."""
