@@ -114,7 +114,6 @@ class SqliteStore:
     async def _open_connections(self) -> _Connections:
         if self._driver is None:
             self._driver = find_driver()
-        self._schema_version = 0
         if self._lock is not None:
             self._lock.acquire()
             self._exits.callback(self._lock.release)
@@ -123,7 +122,7 @@ class SqliteStore:
         opener = Opener(self._driver, self._path, self._examine)
         writer = await self._connect(opener, Role.WRITER)
         self._schema_version = await writer.call(lambda connection: migrate(connection, self._location))
-        await writer.call(self._check_newest)
+        await writer.call(self._check)
         if self._path is None:
             return _Connections(writer, writer, writer, None)
         log = self._path.with_name(f"{self._path.name}-wal")
@@ -152,12 +151,11 @@ class SqliteStore:
             raise translated(error, self._location, module) from error
 
     def _examine(self, connection: sqlite3.Connection) -> None:
-        found = read_version(connection, self._location)
-        if self._schema_version not in (0, found):
-            raise StoreCorruptError(f"{self._location} was replaced while it was open; restart the server")
+        read_version(connection, self._location)
 
-    def _check_newest(self, connection: sqlite3.Connection) -> None:
-        """Look at what was written last: it is what a bad end would have damaged."""
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """See that it can be written, and look at what was written last: a bad end would have damaged that."""
+        connection.execute("DELETE FROM meta WHERE false")
         for run, first_seq, _blob, consistent in connection.execute(QUERIES["newest_history"]).fetchall():
             if not consistent:
                 raise StoreCorruptError(
@@ -222,6 +220,19 @@ class SqliteStore:
         """Return one run."""
         rows = _runs(await self._connections.reader.call(_all("runs_where_id", namespace, run_id)))
         return rows[0] if rows else None
+
+    async def run_by_key(self, key: int) -> RunRow | None:
+        """Return one run by its integer key."""
+        rows = _runs(await self._connections.reader.call(_all("runs_where_key", key)))
+        return rows[0] if rows else None
+
+    async def probe(self) -> None:
+        """Write something of no consequence durably.
+
+        Raises:
+            StoreError: the database refuses writes.
+        """
+        await self._connections.writer.call(_all("probe"))
 
     async def known_starts(
         self, namespace: str, run_ids: Sequence[str], request_ids: Sequence[str]

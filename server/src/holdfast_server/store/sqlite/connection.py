@@ -4,13 +4,14 @@ A function runs to its end, also when the task that waits for it is cancelled. S
 can be neither interleaved with another nor left open, and a commit costs one round trip to the thread.
 """
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 
@@ -46,9 +47,15 @@ class Opener:
 
     driver: Driver
     path: Path | None
-    """None for a database in memory."""
+    """None for a database in memory. The file must exist when this is made."""
     examine: Callable[[sqlite3.Connection], object]
     """Looks at a database before anything is changed in it; raises if it is not the right one."""
+
+    identity: tuple[int, int] | None = field(init=False)
+    """Device and number of the file, by which one that was put in its place is known."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identity", self._identity())
 
     @property
     def location(self) -> str:
@@ -61,8 +68,10 @@ class Opener:
         Raises:
             StoreError: the database cannot be opened or is not the right one.
         """
+        if self._identity() != self.identity:
+            # SQLite would throw the log away if the new file is empty.
+            raise StoreError(f"{self.location} was replaced while it was open; put it back or restart the server")
         module = self.driver.module
-        # Never creates a file: one that has vanished must not come back empty.
         target = ":memory:" if self.path is None else f"{self.path.as_uri()}?mode=rw"
         connection: sqlite3.Connection | None = None
         try:
@@ -80,6 +89,15 @@ class Opener:
                 connection.close()
             raise
         return connection
+
+    def _identity(self) -> tuple[int, int] | None:
+        if self.path is None:
+            return None
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise StoreError(f"{self.location} cannot be opened; check that it exists ({error.strerror})") from error
+        return status.st_dev, status.st_ino
 
     def _set_up(self, connection: sqlite3.Connection, role: Role) -> None:
         settings = [f"cache_size = -{_CACHE_KIB[role]}", "temp_store = MEMORY"]
@@ -105,12 +123,29 @@ class Connection(aiosqlite.Connection):
     """
 
     def __init__(self, opener: Opener, role: Role) -> None:
-        super().__init__(lambda: opener.open(role), 64)
+        super().__init__(self._open_here, 64)
         self._opener = opener
         self._role = role
         self._broken = False
         # A store that nobody closed must not keep its process from ending.
         self._thread.daemon = True
+
+    async def _connect(self) -> Self:
+        """Open; unlike the inherited method it leaves neither thread nor file open if that fails or is cancelled."""
+        future = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((future, self._open_here))
+        try:
+            await future
+        except BaseException:
+            ended = self.stop()
+            if ended is not None:
+                await ended
+            raise
+        return self
+
+    def _open_here(self) -> sqlite3.Connection:
+        self._connection = self._opener.open(self._role)
+        return self._connection
 
     async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function on the thread of this connection and return what it returns.
@@ -128,7 +163,7 @@ class Connection(aiosqlite.Connection):
     def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         module = self._opener.driver.module
         if self._broken:
-            self._connection = self._opener.open(self._role)
+            self._open_here()
             self._broken = False
         try:
             return function(self._conn)

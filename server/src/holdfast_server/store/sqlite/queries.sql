@@ -59,6 +59,11 @@ INSERT INTO meta (name, value) VALUES ('token_key', ?1)
 ON CONFLICT (name) DO UPDATE SET value = value
 RETURNING value;
 
+-- name: probe
+INSERT INTO meta (name, value) VALUES ('probes', 1)
+ON CONFLICT (name) DO UPDATE SET value = value + 1
+RETURNING value;
+
 -- name: last_run_key
 SELECT coalesce(max(key), 0) FROM runs;
 
@@ -69,10 +74,13 @@ SELECT
 FROM runs;
 
 -- name: runs_where_open
-WHERE state IN (1, 2) ORDER BY key;
+WHERE state IN (1, 2) ORDER BY +key;
 
 -- name: runs_where_id
 WHERE namespace = ?1 AND run_id = ?2;
+
+-- name: runs_where_key
+WHERE key = ?1;
 
 -- name: runs_where_known
 WHERE key IN (

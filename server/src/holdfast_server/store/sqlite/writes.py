@@ -37,8 +37,8 @@ class _Statement:
     """In `queries.sql`."""
     rows: bytes
     """JSON, an array per row."""
-    pieces: bytes
-    """The binary columns of all rows."""
+    pieces: bytes | None
+    """The binary columns of all rows; None if the table has none."""
     changes: int | None = None
     """How many rows it must change; None if any number is right."""
 
@@ -124,7 +124,7 @@ class Transaction:
             for statement in self._statements:
                 _refuse_nul(statement)
         rows = len(commit.history) + len(commit.new_runs) + len(updates) + len(commit.payloads)
-        self.wal_bytes_guess = _PAGE_BYTES * (3 + rows) + sum(len(each.pieces) for each in self._statements)
+        self.wal_bytes_guess = _PAGE_BYTES * (3 + rows) + sum(len(each.pieces or b"") for each in self._statements)
         """How much the WAL will grow: rather too much than too little."""
 
     @property
@@ -160,7 +160,10 @@ def _json(name: str, rows: Sequence[tuple[object, ...]]) -> bytes:
 
 
 def _execute(connection: sqlite3.Connection, statement: _Statement) -> int:
-    cursor = connection.execute(QUERIES[statement.name], (statement.rows.decode(), statement.pieces))
+    rows = statement.rows.decode()
+    cursor = connection.execute(
+        QUERIES[statement.name], (rows,) if statement.pieces is None else (rows, statement.pieces)
+    )
     changed = cursor.rowcount
     cursor.close()
     return changed
@@ -206,7 +209,7 @@ def _changes(update: RunUpdate) -> tuple[int, int, int, int, int, str]:
 def _updates(updates: Sequence[RunUpdate]) -> Iterator[_Statement]:
     if updates:
         rows = [(update.key, *_changes(update)) for update in updates]
-        yield _Statement("update_runs", _json("update_runs", rows), b"", changes=len(updates))
+        yield _Statement("update_runs", _json("update_runs", rows), None, changes=len(updates))
 
 
 def _history(rows: Sequence[HistoryRow]) -> list[_Statement]:
