@@ -1,0 +1,464 @@
+"""Matching: the face of queues, leases and workers towards the runs and the services.
+
+Nothing here is on disk. What has to be kept (that a worker starts, that an attempt ended) goes to the owner of the
+runs; after a restart it says what waits (`offer`) and what workers had (`held`), and workers come back with tokens.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from holdfast.v1.payload_pb2 import Payload
+from holdfast.v1.task_pb2 import QueueSummary, Task, WorkerInfo, WorkerSummary
+from holdfast.v1.worker_service_pb2 import HeldState, HeldTask
+from holdfast_server.matching import summaries
+from holdfast_server.matching.details import HeartbeatDetails
+from holdfast_server.matching.handing import Handing
+from holdfast_server.matching.leases import LEASED, Lease, QueuedTask
+from holdfast_server.matching.owner import Adopted, HandedOut, Owner
+from holdfast_server.matching.queues import Answer, ParkedPoll
+from holdfast_server.matching.returns import Returns
+from holdfast_server.matching.settings import MatchingSettings
+from holdfast_server.matching.tokens import TokenContent, TokenInvalidError, Tokens, TokenStaleError
+from holdfast_server.matching.workers import SessionSuperseded, Worker, Workers
+
+__all__ = [
+    "Adopted",
+    "Claim",
+    "HandedOut",
+    "Matching",
+    "MatchingSettings",
+    "Owner",
+    "QueuedTask",
+    "SessionSuperseded",
+    "TokenInvalidError",
+    "TokenStaleError",
+    "Tokens",
+]
+
+SECOND_US = 1_000_000
+SOON_US = 10_000
+
+
+class Claim(NamedTuple):
+    """A result's token, found good."""
+
+    run_key: int
+    path: str
+    attempt: int
+    lease: int
+    adopted: bool
+    """The lease is of an earlier server; the owner has just been told of it by `adopt`."""
+
+
+class Matching:
+    """Queues and workers.
+
+    Everything happens on one event loop. Only `poll` waits; all else is done when it returns.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        tokens: Tokens,
+        clock_us: Callable[[], int],
+        settings: MatchingSettings,
+        wake: Callable[[int, Callable[[], None]], None],
+    ) -> None:
+        """Build it.
+
+        Args:
+            owner: The runs.
+            tokens: Makes and reads tokens, for the epoch of this server.
+            clock_us: The time in microseconds since the Unix epoch.
+            settings: Limits and intervals.
+            wake: Calls its second argument at the time that is its first, instead of what it was told before; see
+                `Alarm.set`.
+        """
+        self._owner = owner
+        self._epoch = tokens.server_epoch
+        self._clock_us = clock_us
+        self._settings = settings
+        self._wake = wake
+        self._wake_us: int | None = None
+        self._adoption_us = clock_us() + settings.adoption_grace_us
+        self._handing = Handing(owner, tokens.server_epoch, settings)
+        self._workers = Workers(tokens, settings.lease_us)
+        self._details = HeartbeatDetails(settings.details_bytes)
+        self._returns = Returns(settings.returns)
+        self._draining = False
+
+    # -- what the runs say -------------------------------------------------------------------------------------------
+
+    def offer(self, task: QueuedTask) -> None:
+        """An attempt may be handed out: at the next `dispatch`, poll or completion. To say it again changes nothing."""
+        known = self._handing.find(task.run_key, task.path)
+        if known is not None:
+            inherited = known.lease is not None and known.lease.inherited
+            if known.attempt > task.attempt or (known.attempt == task.attempt and not inherited):
+                return
+            self._handing.drop(known)
+        self._handing.add(task)
+
+    def held(self, task: QueuedTask, worker_id: str, lease: int) -> None:
+        """After a restart: a worker had this attempt. It may claim it for a while, then the attempt goes back."""
+        known = self._handing.find(task.run_key, task.path)
+        if known is not None:
+            if known.attempt > task.attempt or (known.attempt == task.attempt and known.place == LEASED):
+                return
+            self._handing.drop(known)
+        now_us = self._clock_us()
+        worker = self._workers.get(task.namespace, worker_id)
+        if worker is None:
+            worker = self._add_worker(task.namespace, WorkerInfo(id=worker_id), now_us)
+        inherited = self._handing.lease(task, worker, lease, 0, now_us)
+        inherited.inherited = True
+        inherited.renew_us = now_us + self._settings.adoption_grace_us - self._settings.lease_us
+        self._handing.deadlines.watch(inherited, inherited.due_us())
+        self._arm()
+
+    def withdraw(self, run_key: int, path: str) -> None:
+        """The attempt of an activation, waiting or leased, is over or may not be handed out now."""
+        task = self._handing.find(run_key, path)
+        if task is not None:
+            self._drop(task)
+        self._returns.forget(run_key, path)
+
+    def withdraw_run(self, run_key: int) -> None:
+        """All attempts of a run are over."""
+        for task in self._handing.of_run(run_key):
+            self._drop(task)
+        self._returns.forget_run(run_key)
+        self._details.drop_run(run_key)
+
+    def request_cancel(self, run_key: int, path: str, attempt: int) -> None:
+        """The worker that has the attempt is told to stop, at its next heartbeat."""
+        task = self._handing.find(run_key, path)
+        if task is not None and task.attempt == attempt and task.lease is not None:
+            task.lease.cancel_requested = True
+
+    def settled(self, claim: Claim) -> None:
+        """The result of a claimed attempt is taken, or refused for good: its worker has a slot more."""
+        task = self._handing.find(claim.run_key, claim.path)
+        lease = task.lease if task is not None else None
+        if task is None or lease is None or task.attempt != claim.attempt or lease.number != claim.lease:
+            return  # the lease ended while the owner made up its mind
+        lease.worker.freed += 1
+        self._drop(task)
+        self._returns.forget(claim.run_key, claim.path)
+
+    def dispatch(self) -> None:
+        """Hands what waits to parked polls. Call it when completions that a commit has released took theirs."""
+        self._handing.dispatch(self._clock_us())
+        self._arm()
+
+    def heartbeat_details(self, run_key: int, path: str) -> Payload | None:
+        """What the handler of an activation said last, in any attempt; None if nothing."""
+        return self._details.get(run_key, path)
+
+    # -- what workers ask --------------------------------------------------------------------------------------------
+
+    async def poll(
+        self,
+        namespace: str,
+        info: WorkerInfo,
+        queue: str,
+        handlers: Iterable[str],
+        slots_total: int,
+        park_timeout_us: int,
+    ) -> list[Task]:
+        """Tasks for a worker; waits for some if there are none. Empty when the time is over or somebody drains.
+
+        Raises:
+            SessionSuperseded: A newer process uses the worker's id.
+        """
+        worker, answer = self._take(namespace, info, queue, handlers, slots_total)
+        if answer.tasks or park_timeout_us <= 0 or worker.draining or self._draining:
+            return answer.tasks
+        at = self._handing.known_queue(namespace, queue)
+        group = worker.serving.get(at) if at is not None else None
+        if at is None or group is None:  # it named no handlers
+            return []
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        poll = ParkedPoll(worker, at, group, self._clock_us() + park_timeout_us, future)
+        self._handing.park(poll)
+        self._arm()
+        try:
+            return (await future).tasks
+        except asyncio.CancelledError:
+            # Whatever it was given has not left the server.
+            for lease in poll.answer.leases:
+                if lease.open:
+                    self._give_back(lease)
+            raise
+        finally:
+            if poll.open:
+                self._handing.unpark(poll)
+
+    def take(
+        self, namespace: str, info: WorkerInfo, queue: str, handlers: Iterable[str], slots_total: int
+    ) -> list[Task]:
+        """Tasks for a worker that has just settled some; never waits.
+
+        Raises:
+            SessionSuperseded: A newer process uses the worker's id.
+        """
+        return self._take(namespace, info, queue, handlers, slots_total)[1].tasks
+
+    def claim(self, namespace: str, info: WorkerInfo, token: bytes) -> Claim:
+        """Finds the attempt a result is for. The lease goes on until `settled`.
+
+        Raises:
+            TokenInvalidError: The token was not given to this worker.
+            TokenStaleError: The lease is over; the error says which it was.
+            SessionSuperseded: A newer process uses the worker's id.
+        """
+        now_us = self._clock_us()
+        lease, adopted = self._lease_of(self._seen(namespace, info, now_us), token, now_us)
+        task = lease.task
+        return Claim(task.run_key, task.path, task.attempt, lease.number, adopted)
+
+    def heartbeat(
+        self, namespace: str, info: WorkerInfo, held: Sequence[HeldTask], *, all_held: bool
+    ) -> list[HeldState.ValueType]:
+        """Renews the leases a worker lists and tells what became of each.
+
+        With `all_held` nothing that could bring the worker tasks is under way on its side; so what is not listed never
+        arrived, and polls still parked for it are not its own any more.
+        """
+        now_us = self._clock_us()
+        try:
+            worker = self._seen(namespace, info, now_us)
+        except SessionSuperseded:
+            return [HeldState.HELD_STATE_LOST] * len(held)
+        listed: set[Lease] = set()
+        states = [self._beat(worker, entry, listed, now_us) for entry in held]
+        if all_held:
+            for poll in self._handing.parked(worker):
+                self._handing.answer(poll)
+            for lease in worker.leases - listed:
+                self._return(lease, f"worker {info.id!r} does not have it")
+        return states
+
+    def drain(self, namespace: str, info: WorkerInfo) -> None:
+        """A worker goes down: its parked polls are answered empty and it gets nothing more.
+
+        Raises:
+            SessionSuperseded: A newer process uses the worker's id.
+        """
+        worker = self._seen(namespace, info, self._clock_us())
+        worker.draining = True
+        for poll in self._handing.parked(worker):
+            self._handing.answer(poll)
+        self._handing.dismiss(worker)
+        self._arm()
+
+    def drain_all(self) -> None:
+        """The server goes down: all parked polls are answered empty and nothing more is handed out."""
+        self._draining = True
+        for worker in self._workers:
+            for poll in self._handing.parked(worker):
+                self._handing.answer(poll)
+
+    # -- what people ask ---------------------------------------------------------------------------------------------
+
+    def serves(self, namespace: str, queue: str, handler: str) -> bool:
+        """Whether a connected worker serves the handler on that queue."""
+        known = self._handing.known_queue(namespace, queue)
+        return known is not None and known.serves(handler)
+
+    def queues(self, namespace: str) -> list[QueueSummary]:
+        """The queues on which something waits, is worked on, or is served; by name."""
+        return [summaries.of_queue(queue) for queue in self._handing.queues_of(namespace)]
+
+    def workers(self, namespace: str) -> list[WorkerSummary]:
+        """The connected workers, by id."""
+        return [summaries.of_worker(worker) for worker in self._workers.of(namespace)]
+
+    # -- as time passes ----------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Looks at everything whose time has come."""
+        self._wake_us = None
+        now_us = self._clock_us()
+        for item in self._handing.deadlines.due(now_us):
+            if isinstance(item, Lease):
+                if item.open:  # an end before it in this round may have closed it
+                    self._lease_due(item, now_us)
+            elif isinstance(item, ParkedPoll):
+                if item.open:
+                    self._handing.answer(item)
+            else:
+                self._worker_due(item, now_us)
+        self.dispatch()
+
+    def _arm(self) -> None:
+        next_us = self._handing.deadlines.next_us()
+        if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
+            self._wake_us = next_us
+            self._wake(next_us, self.tick)
+
+    def _drop(self, task: QueuedTask) -> None:
+        self._handing.drop(task)
+        if self._handing.stirred:
+            # A parked poll can be served again. Usually a commit follows and `dispatch` with it, but not if what freed
+            # the slot was refused.
+            self._handing.stirred = False
+            soon_us = self._clock_us() + SOON_US
+            if self._wake_us is None or soon_us < self._wake_us:
+                self._wake_us = soon_us
+                self._wake(soon_us, self.tick)
+
+    def _lease_due(self, lease: Lease, now_us: int) -> None:
+        task, worker = lease.task, lease.worker
+        if lease.inherited:
+            self._give_back(lease)
+        elif lease.deadline_us and lease.deadline_us <= now_us:
+            self._lose(lease, "start_to_close", f"attempt {task.attempt} took longer than its start_to_close")
+        elif lease.heartbeat_us and lease.beat_us + lease.heartbeat_us <= now_us:
+            silence_s = lease.heartbeat_us / SECOND_US
+            self._lose(lease, "heartbeat", f"the handler sent no heartbeat for {silence_s:g} s")
+        elif lease.claimed or worker.due_us() <= now_us:
+            silence_s = self._settings.lease_us / SECOND_US
+            self._lose(lease, "lost", f"worker {worker.info.id!r} was silent for {silence_s:g} s")
+        else:
+            self._return(lease, f"worker {worker.info.id!r} lives but never listed it")
+
+    def _worker_due(self, worker: Worker, now_us: int) -> None:
+        if worker.leases or worker.parked:
+            self._handing.deadlines.watch(worker, now_us + self._settings.lease_us)
+            return
+        self._handing.dismiss(worker)
+        self._workers.remove(worker)
+
+    # -- workers and their leases ------------------------------------------------------------------------------------
+
+    def _add_worker(self, namespace: str, info: WorkerInfo, now_us: int) -> Worker:
+        worker = self._workers.add(namespace, info, now_us)
+        self._handing.deadlines.watch(worker, worker.due_us())
+        return worker
+
+    def _seen(self, namespace: str, info: WorkerInfo, now_us: int) -> Worker:
+        worker = self._workers.get(namespace, info.id)
+        if worker is None:
+            worker = self._add_worker(namespace, info, now_us)
+        elif worker.info.session_id != info.session_id:
+            if info.session_id in worker.past_sessions:
+                raise SessionSuperseded(info)
+            self._new_session(worker, info)
+        worker.seen_us = now_us
+        return worker
+
+    def _new_session(self, worker: Worker, info: WorkerInfo) -> None:
+        """A worker's process has started anew, so what the old one had is nobody's."""
+        first = not worker.connected
+        if not first:
+            worker.past_sessions.append(worker.info.session_id)
+        worker.info = WorkerInfo()
+        worker.info.CopyFrom(info)
+        if first:
+            return
+        worker.draining = False
+        worker.freed = 0
+        for poll in self._handing.parked(worker):
+            self._handing.answer(poll)
+        self._handing.dismiss(worker)
+        for lease in list(worker.leases):
+            self._return(lease, f"the process of worker {info.id!r} was replaced by a new one")
+
+    def _take(
+        self, namespace: str, info: WorkerInfo, queue: str, handlers: Iterable[str], slots_total: int
+    ) -> tuple[Worker, Answer]:
+        now_us = self._clock_us()
+        worker = self._seen(namespace, info, now_us)
+        served = frozenset(handlers)
+        if not served or worker.draining or self._draining:
+            return worker, Answer()
+        if worker.slots_total != slots_total:
+            worker.slots_total = slots_total
+            self._handing.slots_changed(worker)
+        at = self._handing.queue(namespace, queue)
+        answer = self._handing.take(worker, at, at.enlist(worker, served), now_us)
+        worker.freed = 0
+        self._arm()
+        return worker, answer
+
+    def _lease_of(self, worker: Worker, token: bytes, now_us: int) -> tuple[Lease, bool]:
+        """The lease a token is for, and whether it was adopted just now.
+
+        Raises:
+            TokenInvalidError: The token was not given to this worker.
+            TokenStaleError: Its lease is over.
+        """
+        content = worker.seal.read(token)
+        task = self._handing.find(content.run_key, content.path)
+        if task is None or task.attempt != content.attempt:
+            raise TokenStaleError(content)
+        lease = task.lease
+        if lease is None or lease.inherited:
+            return self._adopt(worker, task, content, now_us), True
+        if lease.number != content.lease or lease.worker is not worker or lease.server_epoch != content.server_epoch:
+            raise TokenStaleError(content)
+        return lease, False
+
+    def _adopt(self, worker: Worker, task: QueuedTask, content: TokenContent, now_us: int) -> Lease:
+        """Lets a worker keep what an earlier server gave it and nobody has now.
+
+        Raises:
+            TokenStaleError: It was not an earlier server, or another lease came after that one.
+        """
+        inherited = task.lease
+        same = inherited is not None and inherited.number == content.lease and inherited.worker is worker
+        later = inherited is None or inherited.number < content.lease
+        if not same and not (later and content.server_epoch < self._epoch):
+            raise TokenStaleError(content)
+        self._handing.drop(task)
+        adopted = self._owner.adopt(task, worker.info, content.lease)
+        if adopted is None:
+            raise TokenStaleError(content)
+        lease = self._handing.lease(task, worker, content.lease, content.server_epoch, now_us)
+        lease.claimed = True
+        lease.cancel_requested = inherited is not None and inherited.cancel_requested
+        if adopted.start_to_close_us is not None:
+            lease.deadline_us = max(adopted.start_us + adopted.start_to_close_us, self._adoption_us)
+        if adopted.heartbeat_us is not None:
+            lease.heartbeat_us = adopted.heartbeat_us
+        self._handing.deadlines.watch(lease, lease.due_us())
+        self._arm()
+        return lease
+
+    def _beat(self, worker: Worker, held: HeldTask, listed: set[Lease], now_us: int) -> HeldState.ValueType:
+        try:
+            lease, _ = self._lease_of(worker, held.token, now_us)
+        except (TokenInvalidError, TokenStaleError):
+            return HeldState.HELD_STATE_LOST
+        listed.add(lease)
+        lease.renew_us = now_us
+        lease.claimed = True
+        if held.HasField("details"):
+            lease.beat_us = now_us
+            self._details.put(lease.task.run_key, lease.task.path, held.details)
+        elif held.alive:
+            lease.beat_us = now_us
+        return HeldState.HELD_STATE_CANCEL_REQUESTED if lease.cancel_requested else HeldState.HELD_STATE_HELD
+
+    def _give_back(self, lease: Lease) -> None:
+        """The attempt was never in its worker's hands, or a server crashed: it goes back as it is."""
+        task = lease.task
+        self._drop(task)
+        self._owner.attempt_returned(task.run_key, task.path, task.attempt)
+
+    def _return(self, lease: Lease, why: str) -> None:
+        """The attempt goes back because its worker turned out not to have it; if that goes on it is lost."""
+        task = lease.task
+        if lease.inherited or self._returns.allow(task.run_key, task.path, task.attempt):
+            self._give_back(lease)
+        else:
+            times = self._settings.returns + 1
+            self._lose(lease, "lost", f"{why}; this happened {times} times")
+
+    def _lose(self, lease: Lease, kind: str, detail: str) -> None:
+        task = lease.task
+        self._drop(task)
+        self._returns.forget(task.run_key, task.path)
+        self._owner.attempt_ended(task.run_key, task.path, task.attempt, kind, detail)
