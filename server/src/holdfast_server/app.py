@@ -24,6 +24,7 @@ from holdfast.v1 import (
 from holdfast.v1.operations_service_pb2 import HealthState
 from holdfast_server.config import ServerConfig
 from holdfast_server.engine.settings import EngineSettings
+from holdfast_server.matching.alarm import Alarm
 from holdfast_server.matching.matching import Matching
 from holdfast_server.matching.settings import MatchingSettings
 from holdfast_server.matching.tokens import Tokens
@@ -130,7 +131,7 @@ class Server:
             lease_us=int(config.lease_s * 1e6), adoption_grace_us=int(config.adoption_grace_s * 1e6)
         )
         tokens = Tokens(await self._store.token_key(), server_epoch)
-        runtime.matching = Matching(tasks, tokens, self._clock_us, matching_settings)
+        runtime.matching = Matching(tasks, tokens, self._clock_us, matching_settings, Alarm(self._clock_us).set)
         runtime.journal.start()
         runtime.timers.start()
         await recover(runtime)

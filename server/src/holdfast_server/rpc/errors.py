@@ -12,6 +12,7 @@ from grpc import aio
 from holdfast.v1.errors_pb2 import ErrorReason, FieldViolation, ItemError
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.journal.group_commit import JournalFullError
+from holdfast_server.matching.workers import SessionSuperseded
 from holdfast_server.store.port import StoreError
 
 __all__ = ["CODES", "abort", "as_refusal", "item_error", "mapped", "refusal_of"]
@@ -72,6 +73,8 @@ def as_refusal(error: Exception) -> Refused | None:
     """What a caller is told of an error; None if it is not meant for callers."""
     if isinstance(error, Refused):
         return error
+    if isinstance(error, SessionSuperseded):
+        return Refused(R.ERROR_REASON_ILLEGAL_STATE, f"{error}; give each worker process an id of its own")
     if isinstance(error, JournalFullError):
         facts = {"limit": "uncommitted_transitions", "value": str(error.limit)}
         return Refused(R.ERROR_REASON_STORE_UNAVAILABLE, f"{error}; try again", facts)
@@ -124,8 +127,6 @@ async def abort(context: Context, refused: Refused) -> NoReturn:
     status = status_of(refused)
     trailers = (("grpc-status-details-bin", status.SerializeToString()),)
     await context.abort(CODES[refused.reason], status.message, trailers)
-    message = "abort returned"
-    raise AssertionError(message)
 
 
 def mapped(

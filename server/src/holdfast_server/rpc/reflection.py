@@ -1,10 +1,11 @@
 """Server reflection, v1 and v1alpha.
 
 grpcio-reflection registers v1alpha only. The protocols are the same but for the package name, so the same servicer is
-registered under both, and the descriptor of v1 is made from that of v1alpha so that listing services does not break off.
+registered under both, and the descriptor of v1 is made from that of v1alpha so that listing does not break off.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -25,7 +26,7 @@ def add_reflection(server: aio.Server, services: Sequence[str]) -> None:
     servicer = ReflectionServicer(service_names=(*services, V1, V1ALPHA), pool=pool)
     request = message_factory.GetMessageClass(pool.FindMessageTypeByName("grpc.reflection.v1.ServerReflectionRequest"))
     for name, requests in ((V1, request), (V1ALPHA, reflection_pb2.ServerReflectionRequest)):
-        handler = grpc.stream_stream_rpc_method_handler(
+        handler: Any = grpc.stream_stream_rpc_method_handler(
             servicer.ServerReflectionInfo,
             request_deserializer=requests.FromString,
             response_serializer=lambda answer: answer.SerializeToString(),
@@ -48,7 +49,8 @@ def _describe_v1(pool: descriptor_pool.DescriptorPool) -> None:
     copy.package = "grpc.reflection.v1"
     for message in copy.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(".grpc.reflection.v1alpha.", ".grpc.reflection.v1.")
+            if field.type_name:
+                field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
     for service in copy.service:
         for method in service.method:
             method.input_type = method.input_type.replace(".v1alpha.", ".v1.")

@@ -1,4 +1,4 @@
-"""Checks on requests before anything is done: forms of names, sizes, ranges. Each refusal names field, limit and value."""
+"""Checks on requests before anything is done: forms, sizes, ranges. Refusals name field, limit and value."""
 
 import re
 from collections.abc import Callable

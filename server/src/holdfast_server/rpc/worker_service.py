@@ -55,7 +55,7 @@ class WorkerService(WorkerServiceServicer):
         queue = self._check(request.worker, request.queue, request.handlers, request.slots_total)
         if len(request.results) > self._validator.limits.batch_items:
             raise over("results", "batch_items", self._validator.limits.batch_items, len(request.results))
-        rejected = await self._tasks.settle(request.worker, request.results)
+        rejected = await self._tasks.settle(namespace, request.worker, request.results)
         answer = pb.CompleteTasksResponse(
             rejected=[pb.RejectedResult(index=index, error=item_error(refused)) for index, refused in rejected]
         )
@@ -68,22 +68,22 @@ class WorkerService(WorkerServiceServicer):
     @mapped
     async def Heartbeat(self, request: pb.HeartbeatRequest, _context: Context) -> pb.HeartbeatResponse:
         """Keeps leases alive and tells what to stop."""
-        self._validator.namespace(request.namespace)
+        namespace = self._validator.namespace(request.namespace)
         self._check_worker(request.worker)
         if len(request.held) > self._validator.limits.slots:
             raise over("held", "slots", self._validator.limits.slots, len(request.held))
         for position, held in enumerate(request.held):
             if held.HasField("details"):
                 self._validator.payload(f"held[{position}].details", held.details)
-        states = self._runtime.matching.heartbeat(request.worker, request.held, request.all_held)
+        states = self._runtime.matching.heartbeat(namespace, request.worker, request.held, all_held=request.all_held)
         return pb.HeartbeatResponse(states=states, lease_timeout=self._lease_timeout, server_id=self._server_id)
 
     @mapped
     async def DrainWorker(self, request: pb.DrainWorkerRequest, _context: Context) -> pb.DrainWorkerResponse:
         """Answers the worker's parked polls empty."""
-        self._validator.namespace(request.namespace)
+        namespace = self._validator.namespace(request.namespace)
         self._check_worker(request.worker)
-        self._runtime.matching.drain(request.worker)
+        self._runtime.matching.drain(namespace, request.worker)
         return pb.DrainWorkerResponse()
 
     async def _fill(self, tasks: Sequence[Task]) -> None:

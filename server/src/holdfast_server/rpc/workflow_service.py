@@ -4,7 +4,7 @@ from holdfast.v1 import workflow_service_pb2 as pb
 from holdfast.v1.definition_pb2 import WorkflowDefinition
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.workflow_service_pb2_grpc import WorkflowServiceServicer
-from holdfast_server.definition.codec import parse
+from holdfast_server.definition import parse
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.times import timestamp
 from holdfast_server.rpc import paging

@@ -56,7 +56,7 @@ class Health:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _set(self, state: HealthState, message: str) -> None:
+    def _set(self, state: HealthState.ValueType, message: str) -> None:
         self.state = state
         self.message = message
         for listener in self._listeners:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 from holdfast.v1.history_pb2 import HistoryEvent
 from holdfast.v1.run_pb2 import RunOutcome
+from holdfast_server.engine.effects import Timer
 from holdfast_server.engine.state import RunState
 from holdfast_server.journal.group_commit import Entry
+from holdfast_server.timers.heap import TimerHandle
 
 __all__ = ["RunHost", "Watcher"]
 
@@ -72,7 +74,7 @@ class RunHost:
         self.durable_seq = 0
         self.stale = False
         self.quarantined = ""
-        self.timers: dict[tuple[str, str], object] = {}
+        self.timers: dict[tuple[str, str], TimerHandle[tuple[int, str, Timer]]] = {}
         self.closers: list[Callable[[RunOutcome], None]] | None = None
         self.watchers: list[Watcher] | None = None
         self.pinned: list[bytes] | None = None

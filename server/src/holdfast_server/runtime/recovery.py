@@ -23,9 +23,9 @@ async def recover(runtime: Runtime) -> int:
     for row in rows:
         try:
             run = await fold_run(runtime.store, runtime.catalog, row.key)
-        except StoreCorruptError as error:
+        except StoreCorruptError:
             # One damaged run must not keep the others from going on; it stays as it is for an operator to see.
-            log.error("an open run cannot be folded and is left alone", run_id=row.run_id, error=str(error))
+            log.exception("an open run cannot be folded and is left alone", run_id=row.run_id)
             continue
         if run is None:
             log.error("an open run has no history and is left alone", run_id=row.run_id)

@@ -19,7 +19,6 @@ from holdfast_server.engine.decide import Decision, decide, needs
 from holdfast_server.engine.payloads import PayloadBag
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.settings import EngineSettings
-from holdfast_server.engine.state import OPEN_RUN
 from holdfast_server.engine.turn import Entropy
 from holdfast_server.journal.group_commit import Entry, Journal, Writer
 from holdfast_server.matching.matching import Matching, QueuedTask
@@ -76,7 +75,7 @@ class Runtime:
         self.residence = Residence(self._committed)
         self.runs_feed = Feed(server_id)
         self.gates_feed = Feed(server_id)
-        self.timers = TimerService(clock_us, self._due)
+        self.timers: TimerService[tuple[int, str, fx.Timer]] = TimerService(clock_us, self._due)
         self.matching: Matching
         self.last_key = 0
         self._background: set[asyncio.Task[None]] = set()
@@ -116,6 +115,11 @@ class Runtime:
         found = self.payloads.find(hashes)
         return None if found is None else PayloadBag(found, inline)
 
+    @staticmethod
+    def is_fit(host: RunHost) -> bool:
+        """Whether the state of a run is what its history says."""
+        return not host.stale
+
     async def bag(self, host: RunHost) -> PayloadBag:
         """The same, loading what is missing.
 
@@ -132,7 +136,7 @@ class Runtime:
                 continue
             hashes = needs(host.state)
             loaded = await self.payloads.load(hashes)
-            if not host.stale and all(digest in loaded for digest in needs(host.state)):
+            if all(digest in loaded for digest in needs(host.state)) and self.is_fit(host):
                 return PayloadBag(loaded, self.settings.engine.inline_bytes)
 
     def apply(
@@ -308,9 +312,9 @@ class Runtime:
         # After those who wait for the commit have gone on: a completion takes the next tasks along in its answer.
         asyncio.get_running_loop().call_soon(self.matching.dispatch)
 
-    def _due(self, payloads: Sequence[object]) -> None:
+    def _due(self, payloads: Sequence[tuple[int, str, fx.Timer]]) -> None:
         for payload in payloads:
-            key, path, timer = payload  # type: ignore[misc]
+            key, path, timer = payload
             host = self.residence.by_key(key)
             if host is None:
                 continue
@@ -396,9 +400,9 @@ class Runtime:
         host.state = run
         host.durable_seq = run.seq
         host.stale = False
-        if run.state in OPEN_RUN and not host.quarantined:
+        if run.open and not host.quarantined:
             for effect in fx.standing(run):
                 self.perform(host, effect)
             asyncio.get_running_loop().call_soon(self.matching.dispatch)
-        elif run.state not in OPEN_RUN:
+        elif not run.open:
             self._closed(host)

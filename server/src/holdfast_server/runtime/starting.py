@@ -95,7 +95,7 @@ class Starter:
                 item.own.add_done_callback(lambda done: None if done.cancelled() else done.exception())
                 self._in_flight[name] = (item.hash, item.own)
             elif found[0] == item.hash:
-                item.joined = asyncio.shield(found[1])  # type: ignore[assignment]
+                item.joined = asyncio.shield(found[1])
             else:
                 item.answer = _reused(request_id)
 

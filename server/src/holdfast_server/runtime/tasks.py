@@ -4,23 +4,21 @@ import hashlib
 from collections.abc import Sequence
 
 from holdfast.v1.errors_pb2 import ErrorReason
-from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.task_pb2 import Task, TaskResult, WorkerInfo
 from holdfast_server.engine import failures, state as st
 from holdfast_server.engine.commands import Command, CompleteTask, FailTask, ReturnTask, StartTask, StopTask
 from holdfast_server.engine.payloads import PayloadBag, payload_size
 from holdfast_server.engine.refusal import Refused
-from holdfast_server.engine.state import StepRecord
 from holdfast_server.engine.steps.task import settled
 from holdfast_server.engine.times import timestamp
-from holdfast_server.matching.matching import HandedOut, QueuedTask
+from holdfast_server.matching.matching import Adopted, HandedOut, QueuedTask
 from holdfast_server.matching.tokens import TokenInvalidError, TokenStaleError
-from holdfast_server.runtime.host import RunHost
 from holdfast_server.runtime.residence import fold_run
 from holdfast_server.runtime.runtime import Runtime
 
 __all__ = ["Tasks", "idempotency_key"]
 
+LEASES_PER_EPOCH_BITS = 20
 OVERHEAD_BYTES = 512
 """About what a task weighs without its input."""
 
@@ -41,8 +39,11 @@ def span_context(traceparent: str, path: str, attempt: int) -> str:
 class Tasks:
     """What matching asks of the runs, and what workers answer to them."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, server_epoch: int) -> None:
         self._runtime = runtime
+        # StepStarted is written lazily, so a crash can lose the last leases: those of this server are numbered above
+        # all that an earlier one can have given.
+        self._first_lease = server_epoch << LEASES_PER_EPOCH_BITS
 
     # -- for matching ------------------------------------------------------------------------------------------------
 
@@ -56,7 +57,7 @@ class Tasks:
         record = found[0].steps[found[1].index] if found is not None else None
         if found is None or record is None or record.state != st.QUEUED or record.attempt != task.attempt:
             return None
-        lease = record.lease + 1
+        lease = max(record.lease, self._first_lease) + 1
         command = StartTask(task.path, task.attempt, worker.id, lease)
         self._runtime.apply(host, command, PayloadBag(), lazy=True)
         step = found[1]
@@ -82,6 +83,22 @@ class Tasks:
         size = OVERHEAD_BYTES + (payload_size(record.input) if record.input is not None else 0)
         return HandedOut(message, lease, step.start_to_close_us, step.heartbeat_us, size)
 
+    def adopt(self, task: QueuedTask, worker: WorkerInfo, lease: int) -> Adopted | None:
+        """An attempt that a worker has from an earlier server; None if it is void by now."""
+        host = self._runtime.residence.by_key(task.run_key)
+        if host is None or host.stale or host.quarantined:
+            return None
+        found = host.state.locate(task.path)
+        record = found[0].steps[found[1].index] if found is not None else None
+        if found is None or record is None or record.attempt != task.attempt:
+            return None
+        if record.state == st.QUEUED:
+            # Its StepStarted was lost with the earlier server.
+            self._runtime.apply(host, StartTask(task.path, task.attempt, worker.id, lease), PayloadBag(), lazy=True)
+        elif record.state != st.RUNNING or record.lease != lease:
+            return None
+        return Adopted(record.start_us, found[1].start_to_close_us, found[1].heartbeat_us)
+
     def attempt_ended(self, run_key: int, path: str, attempt: int, kind: str, detail: str) -> None:
         """A lease or a time limit is over; `kind` is `lost`, `start_to_close` or `heartbeat`."""
         host = self._runtime.residence.by_key(run_key)
@@ -97,7 +114,9 @@ class Tasks:
 
     # -- for workers -------------------------------------------------------------------------------------------------
 
-    async def settle(self, worker: WorkerInfo, results: Sequence[TaskResult]) -> list[tuple[int, Refused]]:
+    async def settle(
+        self, namespace: str, worker: WorkerInfo, results: Sequence[TaskResult]
+    ) -> list[tuple[int, Refused]]:
         """Takes results; the refused ones by position. All others are durable.
 
         Raises:
@@ -108,7 +127,7 @@ class Tasks:
         rejected: list[tuple[int, Refused]] = []
         for position, result in enumerate(results):
             try:
-                refusal = await self._settle_one(worker, result)
+                refusal = await self._settle_one(namespace, worker, result)
             except Refused as refused:
                 refusal = refused
             if refusal is not None:
@@ -116,10 +135,10 @@ class Tasks:
         await self._runtime.journal.durable()
         return rejected
 
-    async def _settle_one(self, worker: WorkerInfo, result: TaskResult) -> Refused | None:
+    async def _settle_one(self, namespace: str, worker: WorkerInfo, result: TaskResult) -> Refused | None:
         matching = self._runtime.matching
         try:
-            claim = matching.claim(result.token, worker)
+            claim = matching.claim(namespace, worker, result.token)
         except TokenInvalidError as error:
             raise Refused(
                 ErrorReason.ERROR_REASON_TOKEN_INVALID, str(error), violations=(("token", str(error)),)
@@ -129,30 +148,21 @@ class Tasks:
             return await self._repeated(content.run_key, content.path, content.attempt, content.lease, str(error))
         host = self._runtime.residence.by_key(claim.run_key)
         if host is None:
-            matching.settled(claim.run_key, claim.path)
+            matching.settled(claim)
             return await self._repeated(claim.run_key, claim.path, claim.attempt, claim.lease, "the run is closed")
         bag = self._runtime.bag_now(host)
         if bag is None:
             bag = await self._runtime.bag(host)
-        if claim.adopted:
-            self._adopt(host, claim.path, claim.attempt, claim.lease, worker)
         command = _command(result, claim.path, claim.attempt, self._runtime.settings.engine.payload_bytes)
         try:
             decision = self._runtime.apply(host, command, bag)
         except Refused as refused:
-            matching.settled(claim.run_key, claim.path)
+            matching.settled(claim)
             if settled(host.state, claim.path, claim.attempt, claim.lease):
                 return None
             return refused
-        matching.settled(claim.run_key, claim.path)
+        matching.settled(claim)
         return decision.rejection
-
-    def _adopt(self, host: RunHost, path: str, attempt: int, lease: int, worker: WorkerInfo) -> None:
-        """Notes the lease of an earlier server where its StepStarted was lost with that server."""
-        found = host.state.locate(path)
-        record: StepRecord | None = found[0].steps[found[1].index] if found is not None else None
-        if record is not None and record.state == st.QUEUED and record.attempt == attempt:
-            self._runtime.apply(host, StartTask(path, attempt, worker.id, lease), PayloadBag(), lazy=True)
 
     async def _repeated(self, run_key: int, path: str, attempt: int, lease: int, why: str) -> Refused | None:
         """None if that result was accepted before; else why it is refused."""
@@ -187,16 +197,10 @@ def _command(result: TaskResult, path: str, attempt: int, limit: int) -> Command
     if outcome == "failure":
         failure = result.failure
         if failure.HasField("details") and len(failure.details.data) > limit:
-            message = f"the details of failure {failure.type!r} have {len(failure.details.data)} bytes; the limit payload_bytes is {limit}"
+            size = len(failure.details.data)
+            message = f"the details of failure {failure.type!r} have {size} bytes; the limit payload_bytes is {limit}"
             failure = failures.failure(failures.PAYLOAD_TOO_LARGE, message)
             return FailTask(path, attempt, failure, reported=False)
         return FailTask(path, attempt, failure, reported=True)
     message = "a result needs an outcome: output, failure, canceled or returned"
     raise Refused(ErrorReason.ERROR_REASON_INVALID_REQUEST, message, violations=(("results.outcome", message),))
-
-
-def with_data(tasks: Sequence[Task], payloads: dict[bytes, Payload]) -> None:
-    """Puts the data of large inputs into tasks that carry references."""
-    for task in tasks:
-        if task.HasField("input") and task.input.HasField("ref"):
-            task.input.CopyFrom(payloads[task.input.ref.sha256])

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from holdfast_server.timers.heap import TimerHandle, TimerHeap
 
 __all__ = ["TimerService"]
 
+T = TypeVar("T")
+
 LONGEST_SLEEP_US = 3_600_000_000
 """The clock may be set while a timer sleeps, so none sleeps longer than this without a look at it."""
 
 
-class TimerService:
+class TimerService(Generic[T]):
     """Timers by the wall clock.
 
     Args:
@@ -19,10 +22,10 @@ class TimerService:
         on_due: gets what is due, in order.
     """
 
-    def __init__(self, clock_us: Callable[[], int], on_due: Callable[[Sequence[object]], None]) -> None:
+    def __init__(self, clock_us: Callable[[], int], on_due: Callable[[Sequence[T]], None]) -> None:
         self._clock_us = clock_us
         self._on_due = on_due
-        self._heap = TimerHeap()
+        self._heap: TimerHeap[T] = TimerHeap()
         self._sleep: asyncio.TimerHandle | None = None
         self._wake_us: int | None = None
         self._running = False
@@ -39,14 +42,14 @@ class TimerService:
             self._sleep.cancel()
             self._sleep = None
 
-    def add(self, due_us: int, payload: object) -> TimerHandle:
+    def add(self, due_us: int, payload: T) -> TimerHandle[T]:
         """Adds a timer."""
         handle = self._heap.add(due_us, payload)
         if self._running and (self._wake_us is None or due_us < self._wake_us):
             self._schedule()
         return handle
 
-    def cancel(self, handle: TimerHandle) -> None:
+    def cancel(self, handle: TimerHandle[T]) -> None:
         """Makes a timer void."""
         self._heap.cancel(handle)
 

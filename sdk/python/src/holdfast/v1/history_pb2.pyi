@@ -875,7 +875,7 @@ class StepStarted(_message.Message):
     worker_id: _builtins.str
     """Id of the worker."""
     lease: _builtins.int
-    """Number of the lease within the activation, from 1."""
+    """Number of the lease; grows within an activation, also over restarts of the server."""
     def __init__(
         self,
         *,

@@ -1,7 +1,7 @@
 """WaitRun, WaitRuns, WatchRun, WatchRuns: calls that last."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from holdfast.v1 import run_service_pb2 as pb
@@ -34,7 +34,7 @@ class WatchingMethods(Base):
         namespace, run_id = self.run_name(request.namespace, request.run_id)
         park_us = PARK_US
         if request.HasField("park_timeout"):
-            park_us = min(PARK_US, self.validator.durationtimestamp_us("park_timeout", request.park_timeout))
+            park_us = min(PARK_US, self.validator.duration_us("park_timeout", request.park_timeout))
         ended: asyncio.Future[RunOutcome] = asyncio.get_running_loop().create_future()
 
         def closer(outcome: RunOutcome) -> None:
@@ -63,6 +63,7 @@ class WatchingMethods(Base):
         return True
 
     def forget(self, namespace: str, run_id: str, closer: Closer) -> None:
+        """Lets go of a closer that was not called."""
         host = self.runtime.residence.by_id(namespace, run_id)
         if host is not None and host.closers is not None and closer in host.closers:
             host.closers.remove(closer)
@@ -152,7 +153,7 @@ class WatchingMethods(Base):
         yield pb.WatchRunsResponse(reset=reset, cursor=cursor, live=True)
 
     async def _pages(
-        self, namespace: str, wanted: pb.RunFilter, states: list[int], most: int | None
+        self, namespace: str, wanted: pb.RunFilter, states: Sequence[int], most: int | None
     ) -> AsyncIterator[list[RunSummary]]:
         if not states:
             return
