@@ -15,6 +15,7 @@ from cel_expr_python import cel
 
 from holdfast_server.engine.cel_ast import Anatomy, anatomy
 from holdfast_server.engine.cel_context import Context
+from holdfast_server.engine.cel_mixed import allow_mixed
 from holdfast_server.engine.json_values import JSON_DEPTH_MAX, shown
 from holdfast_server.engine.names import ROOTS, ExpressionError, Names
 from holdfast_server.engine.number_types import NumberTypes
@@ -36,8 +37,8 @@ RESULT_CHARS_MAX: Final = 4 * 1024 * 1024
 INT64_MAX: Final = 2**63 - 1
 
 _SIGNATURES: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {
-    # function: (overload id, left, right, result). The ids of CEL's own overloads keep CEL's implementation; `_mixed`
-    # ones are ours, because `1 * 0.5` must not depend on whether a producer wrote `1` or `1.0`.
+    # function: (overload id, left, right, result). The ids of CEL's own overloads keep CEL's implementation; `_mixed_`
+    # ones let the checker pass what only rewriting makes work (`cel_mixed`).
     "_+_": (
         ("add_int64", "int", "int", "int"),
         ("add_uint64", "uint", "uint", "uint"),
@@ -80,21 +81,6 @@ _JOINING: Final = (
 )
 
 
-def _divide(left: float, right: float) -> float:
-    if right:
-        return left / right
-    # What IEEE 754 says; Python would raise.
-    return math.nan if left == 0 or math.isnan(left) else math.copysign(math.inf, left) * math.copysign(1.0, right)
-
-
-_MIXED: Final = {
-    "add": lambda left, right: float(left) + float(right),
-    "subtract": lambda left, right: float(left) - float(right),
-    "multiply": lambda left, right: float(left) * float(right),
-    "divide": lambda left, right: _divide(float(left), float(right)),
-}
-
-
 def _type_yaml(name: str) -> str:
     if name == "list":
         return "{type_name: list, params: [{type_name: A, is_type_param: true}]}"
@@ -125,13 +111,7 @@ def _config(*, condition: bool) -> str:
 @cache
 def _environment(*, condition: bool) -> Any:
     """The environment of conditions, which have no way to collect values or join text, or that of everything else."""
-    implementations = {
-        name: _MIXED[name.partition("_")[0]]
-        for overloads in _SIGNATURES.values()
-        for name, *_ in overloads
-        if "_mixed_" in name
-    }
-    return cel.NewEnv(config=cel.NewEnvConfigFromYaml(_config(condition=condition)), function_impls=implementations)
+    return cel.NewEnv(config=cel.NewEnvConfigFromYaml(_config(condition=condition)))
 
 
 class Program:
@@ -142,12 +122,14 @@ class Program:
         refs: the paths it names; the only ones it sees.
     """
 
-    __slots__ = ("_anatomy", "_context", "_expression", "refs", "text")
+    __slots__ = ("_anatomy", "_context", "_environment", "_expression", "_mixed", "refs", "text")
 
-    def __init__(self, text: str, expression: Any, found: Anatomy, numbers: NumberTypes) -> None:
+    def __init__(self, text: str, environment: Any, expression: Any, found: Anatomy, numbers: NumberTypes) -> None:
         self.text = text
         self.refs = tuple(found.refs)
+        self._environment = environment
         self._expression = expression
+        self._mixed: Any = None
         self._anatomy = found
         self._context = Context(text, self.refs, numbers)
 
@@ -186,9 +168,18 @@ class Program:
                     "name less, or let a step do it",
                 )
         try:
-            return self._expression.eval(data=variables)
+            result = self._expression.eval(data=variables)
+            if result.type() == cel.Type.ERROR and _MIXED.search(repr(result)):
+                # What succeeds without mixed arithmetic gives the same with it, so trying without first is safe.
+                result = self._with_mixed().eval(data=variables)
+            return result
         except (RuntimeError, ValueError) as error:
             raise ExpressionError(self.text, _runtime_reason(str(error))) from error
+
+    def _with_mixed(self) -> Any:
+        if self._mixed is None:
+            self._mixed = self._environment.deserialize(allow_mixed(self._expression.serialize()))
+        return self._mixed
 
 
 def compile_program(text: str, numbers: NumberTypes, *, condition: bool) -> Program:
@@ -222,7 +213,7 @@ def compile_program(text: str, numbers: NumberTypes, *, condition: bool) -> Prog
         raise ExpressionError(text, "a condition cannot use macros that collect values (`map`, `filter`, `optMap`)")
     if found.expansion > EXPANSION_MAX:
         raise ExpressionError(text, f"its macros can multiply a value more than {EXPANSION_MAX:,} times")
-    return Program(text, expression, found, numbers)
+    return Program(text, _environment(condition=condition), expression, found, numbers)
 
 
 def _compile(source: str, text: str, *, condition: bool) -> Any:
@@ -268,6 +259,7 @@ def _offset(text: str, line: int, column: int) -> int | None:
     return sum(len(one) + 1 for one in lines[: line - 1]) + column - 1
 
 
+_MIXED: Final = re.compile(r"No matching overloads found : _[-+*/]_\((?:int64, double|double, int64)\)")
 _STATUS: Final = re.compile(r"^[A-Z_]+: |\s*\[[A-Z_]+\]$")
 
 

@@ -11,12 +11,15 @@ from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message, m
 
 from holdfast_server.engine.names import ROOTS, Ref
 
-__all__ = ["Anatomy", "anatomy"]
+__all__ = ["ACCUMULATORS", "Anatomy", "CheckedExpr", "anatomy", "read_tree"]
 
 # name of the message: {field: (number, type)}; a type that ends in `*` is repeated.
 _MESSAGES: Final[dict[str, dict[str, tuple[int, str]]]] = {
-    "CheckedExpr": {"expr": (4, "Expr")},
+    "CheckedExpr": {"reference_map": (2, "ReferenceEntry*"), "expr": (4, "Expr")},
+    "ReferenceEntry": {"key": (1, "int64"), "value": (2, "Reference")},
+    "Reference": {"name": (1, "string")},
     "Expr": {
+        "id": (2, "int64"),
         "const_expr": (3, "Constant"),
         "ident_expr": (4, "Ident"),
         "select_expr": (5, "Select"),
@@ -25,13 +28,13 @@ _MESSAGES: Final[dict[str, dict[str, tuple[int, str]]]] = {
         "struct_expr": (8, "CreateStruct"),
         "comprehension_expr": (9, "Comprehension"),
     },
-    "Constant": {"int64_value": (3, "int64"), "string_value": (6, "string")},
+    "Constant": {"string_value": (6, "string")},
     "Ident": {"name": (1, "string")},
     "Select": {"operand": (1, "Expr"), "field": (2, "string"), "test_only": (3, "bool")},
     "Call": {"target": (1, "Expr"), "function": (2, "string"), "args": (3, "Expr*")},
     "CreateList": {"elements": (1, "Expr*")},
     "CreateStruct": {"entries": (2, "Entry*")},
-    "Entry": {"map_key": (3, "Expr"), "value": (4, "Expr")},
+    "Entry": {"id": (1, "int64"), "map_key": (3, "Expr"), "value": (4, "Expr")},
     "Comprehension": {
         "iter_var": (1, "string"),
         "iter_range": (2, "Expr"),
@@ -51,12 +54,13 @@ _SCALARS: Final = {
 _PACKAGE: Final = "holdfast.cel"
 _INDEX: Final = frozenset({"_[_]", "_[?_]"})
 _OPTIONAL_SELECT: Final = "_?._"
-_ACCUMULATORS: Final = frozenset({"@result", "__result__"})
+ACCUMULATORS: Final = frozenset({"@result", "__result__"})
 """The variables macros collect in, by version of CEL; no author can write the first."""
 
 
 def _checked_expr_class() -> type[Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="holdfast/cel.proto", package=_PACKAGE, syntax="proto3")
+    # proto2 keeps what is set to 0 or "", as the members of CEL's oneofs must be.
+    file = descriptor_pb2.FileDescriptorProto(name="holdfast/cel.proto", package=_PACKAGE, syntax="proto2")
     for message_name, fields in _MESSAGES.items():
         declared = file.message_type.add(name=message_name)
         for field_name, (number, kind) in fields.items():
@@ -73,7 +77,7 @@ def _checked_expr_class() -> type[Any]:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.CheckedExpr"))
 
 
-_CheckedExpr: Final = _checked_expr_class()
+CheckedExpr: Final = _checked_expr_class()
 
 
 @dataclass(slots=True)
@@ -95,19 +99,27 @@ class Anatomy:
     """Length of the longest list or map written out."""
 
 
-def anatomy(serialized: bytes) -> Anatomy:
-    """Read the serialized form of a compiled expression.
+def read_tree(serialized: bytes) -> Any:
+    """The tree of a compiled expression in its serialized form.
 
     Raises:
         ValueError: it is nested too deeply to be read.
     """
     packed = any_pb2.Any.FromString(serialized)
     try:
-        checked = _CheckedExpr.FromString(packed.value)
+        return CheckedExpr.FromString(packed.value)
     except message.DecodeError as error:
         raise ValueError("the expression is nested too deeply") from error
+
+
+def anatomy(serialized: bytes) -> Anatomy:
+    """Read the serialized form of a compiled expression.
+
+    Raises:
+        ValueError: it is nested too deeply to be read.
+    """
     walk = _Walk()
-    walk.visit(checked.expr, frozenset(), 0)
+    walk.visit(read_tree(serialized).expr, frozenset(), 0)
     walk.found.refs = _shortest(walk.found.refs)
     return walk.found
 
@@ -156,7 +168,7 @@ class _Walk:
             self.found.refs.append((root.removeprefix("."), *path[1:]))
 
     def _call(self, call: Any, bound: frozenset[str], depth: int) -> None:
-        if call.function == "_+_" and depth and call.args[0].ident_expr.name not in _ACCUMULATORS:
+        if call.function == "_+_" and depth and call.args[0].ident_expr.name not in ACCUMULATORS:
             self.found.joins = True
         if call.HasField("target"):
             self.visit(call.target, bound, depth)
@@ -176,7 +188,7 @@ class _Walk:
             "const_expr"
         ):  # else exists, all, exists_one: the result is no bigger than a bool
             self.found.builds = True
-            self.found.expansion *= max(1, *(self.uses.get(name, 0) for name in names - _ACCUMULATORS))
+            self.found.expansion *= max(1, *(self.uses.get(name, 0) for name in names - ACCUMULATORS))
         self.uses.update(before)
 
     def _path(self, node: Any, bound: frozenset[str], depth: int) -> Ref | None:
@@ -200,5 +212,6 @@ class _Walk:
 
 
 def _kind(node: Any) -> str:
+    # Fields come in the order of their numbers: the id, then what the node is.
     fields = node.ListFields()
-    return str(fields[0][0].name) if fields else ""
+    return str(fields[-1][0].name) if fields else ""
