@@ -22,7 +22,7 @@ def write_extractive(request: DraftRequest, evidence: Evidence) -> str:
     short, others = _split(passages)
     if wants_less(request.feedback):
         others = others[:FINDINGS_MAX_WHEN_SHORT]
-    parts = ["## In short\n", *(f"- {_quotation(passage, evidence)}" for passage in short), ""]
+    parts = ["## In short\n", *_caution(request), *(f"- {_quotation(passage, evidence)}" for passage in short), ""]
     if others:
         parts += ["## Findings\n", *_findings(others, evidence)]
     return "\n".join(parts)
@@ -31,6 +31,15 @@ def write_extractive(request: DraftRequest, evidence: Evidence) -> str:
 def wants_less(feedback: str) -> bool:
     """Tell whether a reviewer asks for a shorter report."""
     return WANTS_LESS.search(feedback) is not None
+
+
+def _caution(request: DraftRequest) -> list[str]:
+    """Return a warning if no passage holds half of what the question speaks of; otherwise nothing."""
+    asked = [*(term.text for term in request.plan.terms), *request.plan.missing]
+    held = max(len(set(asked) & set(passage.terms)) for passage in request.passages.passages)
+    if 2 * held >= len(asked):
+        return []
+    return [f"The documents hardly speak of this: no passage holds more than {held} of the words {', '.join(asked)}.\n"]
 
 
 def _in_order(request: DraftRequest) -> list[Passage]:

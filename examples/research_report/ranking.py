@@ -16,7 +16,7 @@ PASSAGES_MAX_REVISED = 16
 RELATED_WEIGHT = 0.25
 FEEDBACK_WEIGHT = 1.5
 QUOTE_WORDS_MAX = 70
-PLAIN_WORD = re.compile(r"""["'(“]*[A-Za-z]+(?:['’-][A-Za-z]+)*[.,;:!?)"'”]*""")  # noqa: RUF001 - typeset quotes
+PLAIN_WORD = re.compile(r"""["'(“]*[A-Za-z]+(?:['’-][A-Za-z]+)*[.,;:!?)"'”]*""")
 # How much two passages may share before the weaker one is left out (Jaccard over their words).
 OVERLAP_MAX = 0.5
 # How much of the choice is about fit; the rest is about saying something new.

@@ -14,9 +14,10 @@ from examples.research_report.demo.decisions import Decider, NobodyAnswersError
 from examples.research_report.demo.screen import Screen
 from examples.research_report.demo.settings import Settings, settings_from
 from examples.research_report.demo.stage import Stage
-from examples.research_report.demo.view import RunView, new_view
+from examples.research_report.demo.view import RunView, detail_of, new_view
 from examples.research_report.model import model_from
 from holdfast import Client, HoldfastError, RunHandle
+from holdfast.testing.processes import ProcessError
 
 WORKFLOW = "research-report"
 DEFINITION = Path(__file__).parents[1] / "workflow.yaml"
@@ -82,7 +83,7 @@ class Demo:
             async for event in handle.watch():
                 step = view.apply(event)
                 if step is not None:
-                    self._screen.changed(step, view.after_s(event))
+                    self._screen.changed(step, view.after_s(event), detail_of(event))
                 if event.WhichOneof("body") == "gate_opened":
                     await decider.decide(handle.run_id, event.gate_opened.path)
                 if crash is not None:
@@ -108,6 +109,9 @@ def main() -> int:
         return 130
     except NobodyAnswersError as fault:
         screen.say(f"\n{fault}; server and worker are ended.", "bold")
+        return 1
+    except ProcessError as fault:
+        screen.say(str(fault), "bold red")
         return 1
 
 

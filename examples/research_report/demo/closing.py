@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from examples.research_report.demo.screen import Screen
 from examples.research_report.demo.view import RunView, StepView, detail_of
 from holdfast.v1.history_pb2 import HistoryEvent
@@ -21,9 +18,11 @@ def close(screen: Screen, view: RunView, output: dict[str, Any] | None) -> None:
         view: The closed run with all its events.
         output: The run's output; None if it did not succeed.
     """
-    screen.say("")
-    screen.show(history_table(view))
-    screen.show(steps_table(view))
+    for title, lines in (("History", history_table(view)), ("Steps", steps_table(view))):
+        screen.say("")
+        screen.say(title, "bold")
+        for number, line in enumerate(lines):
+            screen.say(line, "dim" if number == 0 else "")
     total_s = view.after_s(view.events[-1]) if view.events else 0.0
     screen.say("")
     screen.say(f"Run {view.run_id}: {view.state} after {total_s:.2f} s, {len(view.events)} events.", "bold")
@@ -36,51 +35,34 @@ def close(screen: Screen, view: RunView, output: dict[str, Any] | None) -> None:
         screen.say(f"The step publish is {view.steps['publish'].state}: no report was written.", "bold")
 
 
-def history_table(view: RunView) -> Table:
-    """Return all events of the run with the time after its beginning, at most 80 columns wide."""
-    table = Table(title="History", box=box.SIMPLE_HEAD, width=TABLE_WIDTH, title_justify="left", pad_edge=False)
-    table.add_column("seq", justify="right", width=3)
-    table.add_column("after", justify="right", width=9)
-    table.add_column("event", width=21, no_wrap=True)
-    table.add_column("step", width=14, no_wrap=True)
-    table.add_column("", overflow="ellipsis", no_wrap=True)
+def history_table(view: RunView) -> list[str]:
+    """Return all events of the run with the time after its beginning, at most 80 columns wide; names first."""
+    lines = [f"{'seq':>4} {'after':>10}  {'event':<22} {'step':<14}"]
     for event in view.events:
-        table.add_row(
-            str(event.seq),
-            f"{view.after_s(event):.3f} s",
-            _kind(event),
-            getattr(getattr(event, event.WhichOneof("body") or ""), "path", ""),
-            detail_of(event),
-        )
-    return table
+        path = getattr(getattr(event, event.WhichOneof("body") or ""), "path", "")
+        after = f"{view.after_s(event):.3f} s"
+        lines.append(f"{event.seq:>4} {after:>10}  {_kind(event):<22} {path:<14} {detail_of(event)}")
+    return [_fitting(line) for line in lines]
 
 
-def steps_table(view: RunView) -> Table:
-    """Return the steps with how long they waited and took."""
-    table = Table(title="Steps", box=box.SIMPLE_HEAD, width=TABLE_WIDTH, title_justify="left", pad_edge=False)
-    table.add_column("step", width=14, no_wrap=True)
-    table.add_column("state", width=10)
-    table.add_column("waited", justify="right", width=9)
-    table.add_column("took", justify="right", width=9)
-    table.add_column("tries", justify="right", width=5)
-    table.add_column("", overflow="ellipsis", no_wrap=True)
+def steps_table(view: RunView) -> list[str]:
+    """Return the steps with how long they waited and took, at most 80 columns wide; names first."""
+    lines = [f"{'step':<14} {'state':<10} {'waited':>9} {'took':>9} {'tries':>5}"]
     for step in view.steps.values():
-        table.add_row(
-            step.name,
-            step.state,
-            _seconds_between(step, "begun", "started"),
-            _seconds_between(step, "started", "finished"),
-            str(step.starts or ""),
-            step.summary,
-        )
-    return table
+        waited, took = _between(step, "begun", "started"), _between(step, "started", "finished")
+        lines.append(f"{step.name:<14} {step.state:<10} {waited:>9} {took:>9} {step.starts or '':>5}  {step.summary}")
+    return [_fitting(line) for line in lines]
+
+
+def _fitting(line: str) -> str:
+    return line.rstrip() if len(line) <= TABLE_WIDTH else line[: TABLE_WIDTH - 1] + "…"
 
 
 def _kind(event: HistoryEvent) -> str:
     return "".join(part.capitalize() for part in (event.WhichOneof("body") or "").split("_"))
 
 
-def _seconds_between(step: StepView, first: str, last: str) -> str:
+def _between(step: StepView, first: str, last: str) -> str:
     begin, end = getattr(step, first), getattr(step, last)
     return "" if begin is None or end is None else f"{(end - begin).total_seconds():.3f} s"
 

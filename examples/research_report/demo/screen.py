@@ -23,7 +23,7 @@ STYLES = {
     "WAITING": ("◆", "bold magenta"),
     "SUCCEEDED": ("✔", "green"),
     "FAILED": ("✘", "bold red"),
-    "SKIPPED": ("–", "dim"),  # noqa: RUF001 - a dash as a mark
+    "SKIPPED": ("–", "dim"),
     "CANCELED": ("✘", "red"),
 }
 
@@ -74,11 +74,10 @@ class Screen:
         if live is not None:
             live.start(refresh=True)
 
-    def changed(self, step: StepView, after_s: float) -> None:
+    def changed(self, step: StepView, after_s: float, detail: str) -> None:
         """Tell that a step changed; the live tree shows it by itself."""
         if not self._terminal:
-            note = f"  {step.note}" if step.note else ""
-            self.say(f"{after_s:7.2f} s  {step.name:<14} {step.state:<11}{note}")
+            self.say(f"{after_s:7.2f} s  {step.name:<14} {step.state:<11} {detail}".rstrip())
 
     def draft(self, title: str, markdown: str) -> None:
         """Show what waits for a decision: all of it on a terminal, its beginning elsewhere."""

@@ -129,8 +129,7 @@ def detail_of(event: HistoryEvent) -> str:
         case "step_queued":
             return _queued(event)
         case "step_started":
-            started = event.step_started
-            return f"lease {started.lease} to {started.worker_id}"
+            return f"by {event.step_started.worker_id}"
         case "step_attempt_failed":
             return event.step_attempt_failed.failure.type
         case "step_failed":

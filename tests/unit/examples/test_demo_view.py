@@ -79,7 +79,7 @@ def test_steps_are_followed_through_their_states() -> None:
         ("step_queued", {"attempt": 3}, "attempt 3"),
         ("step_queued", {"attempt": 1, "cause": history_pb2.QUEUE_CAUSE_RETURNED}, "handed out again"),
         ("step_queued", {"cause": history_pb2.QUEUE_CAUSE_FALLBACK, "handler": "other"}, "fallback other"),
-        ("step_started", {"lease": 2, "worker_id": "w1"}, "lease 2 to w1"),
+        ("step_started", {"lease": 2, "worker_id": "w1"}, "by w1"),
         ("step_succeeded", {"answered_by": "other"}, "answered by other"),
         ("gate_decision_recorded", {"decision": Decision.DECISION_REJECT}, "REJECT by somebody"),
         ("gate_resolved", {"resolution": gate_pb2.RESOLUTION_APPROVED}, "APPROVED"),
@@ -151,7 +151,7 @@ def test_the_verdict_after_a_crash_finds_broken_promises() -> None:
 
     assert not kept
     assert "succeeded more than once: plan" in text
-    assert "run again although not in flight: plan" in text
+    assert "run again although it had succeeded: plan" in text
 
 
 def test_without_a_terminal_the_demo_decides_and_says_why() -> None:

@@ -110,6 +110,13 @@ def test_without_an_answer_the_report_says_so(tmp_path: Path) -> None:
     assert (draft.citations, draft.sources) == (0, [])
 
 
+def test_weak_evidence_is_called_weak(tmp_path: Path) -> None:
+    question = "How do robots, drones and satellites bring apples to the harbour?"
+    draft = write_draft(_request(read_documents(orchard(tmp_path)), question), None)
+
+    assert "The documents hardly speak of this: no passage holds more than 1 of" in draft.markdown
+
+
 def test_a_revision_tells_what_the_reviewer_said_and_what_came_of_it(tmp_path: Path) -> None:
     documents = read_documents(orchard(tmp_path))
     draft = write_draft(_request(documents, feedback="Shorter, but with the frost and the robots."), None)
