@@ -15,6 +15,7 @@ async def test_an_empty_store(store: Store) -> None:
     assert await store.last_run_key() == 0
     assert await store.open_runs() == []
     assert await store.run("default", "run-1") is None
+    assert await store.run_by_key(1) is None
     assert await store.known_starts("default", ["run-1"], ["request"]) == []
     assert await store.runs(RunQuery("default")) == []
     assert await store.count_runs(RunQuery("default")) == {}
@@ -26,6 +27,17 @@ async def test_open_runs_are_those_running_and_paused(store: Store) -> None:
     await store.commit(Commit(updates=[update(key, state=key) for key in (PAUSED, SUCCEEDED, FAILED, CANCELED, 6, 7)]))
 
     assert [(row.key, row.state) for row in await store.open_runs()] == [(1, RUNNING), (2, PAUSED)]
+
+
+@pytest.mark.asyncio
+async def test_one_run_by_id_and_by_key(store: Store) -> None:
+    runs = [new_run(1), new_run(2, request_hash=b"hash", attributes_json='{"tier": 1}')]
+    await store.commit(started(*runs))
+
+    assert await store.run("default", "run-2") == stored(runs[1])
+    assert await store.run_by_key(2) == stored(runs[1])
+    assert await store.run("other", "run-2") is None
+    assert await store.run_by_key(3) is None
 
 
 @pytest.mark.asyncio

@@ -62,15 +62,18 @@ async def test_a_disk_that_refuses_to_write(store: SqliteStore, tmp_path: Path, 
         commit.new_runs = [new_run(2)]
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     # Writes beyond this size fail, as they do on a disk with a fault.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 + (tmp_path / "holdfast.db-wal").stat().st_size, old[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "holdfast.db-wal").stat().st_size, old[1]))
     try:
         for _ in range(2):
             with pytest.raises(StoreError, match="the disk refused"):
                 await store.commit(commit)
+            with pytest.raises(StoreError, match="the disk refused"):
+                await store.probe()
             assert len(await store.history(1)) == 1  # reading goes on
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
+    await store.probe()
     await store.commit(commit)
     assert len(await store.history(1)) == 2
     assert await store.last_run_key() == (2 if also_starts else 1)

@@ -1,13 +1,16 @@
 -- Every statement of the adapter by its name. In statements that write, ?1 is a JSON array with one array per row and
 -- ?2 holds the binary columns of all rows one after the other; a row names its pieces by offset (from 1) and length.
 -- So a whole group is one statement with one step, which gives up the interpreter once and not once per row.
+-- MATERIALIZED, because otherwise SQLite renders the row's JSON anew for each of its columns: 15 against 8 us for a run.
 
 -- name: insert_history
+WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
 INSERT INTO history (run, first_seq, count, blob)
 SELECT value ->> 0, value ->> 1, value ->> 2, substr(?2, value ->> 3, value ->> 4)
-FROM json_each(?1);
+FROM fields;
 
 -- name: insert_runs
+WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
 INSERT INTO runs (
     key, namespace, run_id, workflow, version, business_key, start_time_us, request_id, attributes_json,
     state, close_time_us, run_epoch, last_seq, waiting_reason, status_message, request_hash
@@ -16,9 +19,10 @@ SELECT
     value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
     value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14,
     substr(?2, value ->> 15, value ->> 16)
-FROM json_each(?1);
+FROM fields;
 
 -- name: update_runs
+WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
 UPDATE runs SET
     state = change.value ->> 1,
     close_time_us = change.value ->> 2,
@@ -26,28 +30,31 @@ UPDATE runs SET
     last_seq = change.value ->> 4,
     waiting_reason = change.value ->> 5,
     status_message = change.value ->> 6
-FROM json_each(?1) AS change
+FROM fields AS change
 WHERE runs.key = change.value ->> 0;
 
 -- name: insert_payloads
+WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
 INSERT OR IGNORE INTO payloads (sha256, blob)
 SELECT substr(?2, value ->> 0, value ->> 1), substr(?2, value ->> 2, value ->> 3)
-FROM json_each(?1);
+FROM fields;
 
 -- name: insert_payload_refs
+WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
 INSERT OR IGNORE INTO payload_refs (run, payload)
 SELECT reference.value ->> 0, payloads.id
-FROM json_each(?1) AS reference
+FROM fields AS reference
 CROSS JOIN payloads ON payloads.sha256 = substr(?2, reference.value ->> 1, reference.value ->> 2);
 
 -- name: insert_versions
+WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
 INSERT INTO versions (
     namespace, name, version, source, format, register_time_us, definition_hash, definition
 )
 SELECT
     value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
     substr(?2, value ->> 6, value ->> 7), substr(?2, value ->> 8, value ->> 9)
-FROM json_each(?1);
+FROM fields;
 
 -- name: next_server_epoch
 INSERT INTO meta (name, value) VALUES ('server_epoch', 1)

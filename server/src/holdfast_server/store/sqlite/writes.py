@@ -161,12 +161,10 @@ def _json(name: str, rows: Sequence[tuple[object, ...]]) -> bytes:
 
 def _execute(connection: sqlite3.Connection, statement: _Statement) -> int:
     rows = statement.rows.decode()
-    cursor = connection.execute(
-        QUERIES[statement.name], (rows,) if statement.pieces is None else (rows, statement.pieces)
-    )
-    changed = cursor.rowcount
-    cursor.close()
-    return changed
+    before = connection.total_changes  # older drivers leave `rowcount` empty for a statement that begins with WITH
+    parameters = (rows,) if statement.pieces is None else (rows, statement.pieces)
+    connection.execute(QUERIES[statement.name], parameters).close()
+    return connection.total_changes - before
 
 
 def _starts(runs: Sequence[NewRun], updates: dict[int, RunUpdate]) -> list[_Statement]:
