@@ -23,11 +23,10 @@ class Handing:
         stirred: set when a worker without free slots got one and tasks may wait for its parked polls.
     """
 
-    def __init__(self, owner: Owner, server_epoch: int, settings: MatchingSettings) -> None:
+    def __init__(self, owner: Owner, settings: MatchingSettings) -> None:
         self.deadlines: Deadlines[Lease | ParkedPoll | Worker] = Deadlines()
         self.stirred = False
         self._owner = owner
-        self._server_epoch = server_epoch
         self._settings = settings
         self._full_bytes = settings.answer_bytes - settings.task_bytes
         self._open = OpenAttempts()
@@ -51,10 +50,10 @@ class Handing:
         queue.add(task)
         self._unserved[queue] = None
 
-    def lease(self, task: QueuedTask, worker: Worker, number: int, server_epoch: int, now_us: int) -> Lease:
-        """An attempt that is not open is in a worker's hands, in whatever way it got there."""
+    def lease(self, task: QueuedTask, worker: Worker, number: int, token: bytes, now_us: int) -> Lease:
+        """An attempt that is not open is in a worker's hands by an earlier server; without a token it is inherited."""
         self._open.put(task)
-        return self._lease(task, self.queue(task.namespace, task.queue), worker, number, server_epoch, now_us)
+        return self._lease(task, self.queue(task.namespace, task.queue), worker, number, token, now_us)
 
     def drop(self, task: QueuedTask) -> None:
         """An attempt is open no longer, whether it waits or is leased."""
@@ -71,14 +70,17 @@ class Handing:
             self._end(lease)
 
     def _lease(
-        self, task: QueuedTask, queue: TaskQueue, worker: Worker, number: int, server_epoch: int, now_us: int
+        self, task: QueuedTask, queue: TaskQueue, worker: Worker, number: int, token: bytes, now_us: int
     ) -> Lease:
-        lease = Lease(task, worker, queue, number, server_epoch, now_us)
+        lease = Lease(task, worker, queue, number, token, now_us)
         task.lease = lease
         task.place = LEASED
         queue.running += 1
-        worker.leases.add(lease)
-        if worker.parked and worker.slots_total <= len(worker.leases):
+        if token:
+            worker.leases[token] = lease
+        else:
+            worker.inherited.add(lease)
+        if worker.parked and worker.free <= 0:
             for poll in worker.parked:
                 poll.group.ready.pop(poll, None)
         return lease
@@ -89,7 +91,10 @@ class Handing:
             self.deadlines.closed(lease)
         queue, worker = lease.queue, lease.worker
         queue.running -= 1
-        worker.leases.discard(lease)
+        if lease.inherited:
+            worker.inherited.discard(lease)
+        else:
+            del worker.leases[lease.token]
         if worker.parked and worker.free == 1:  # it had none
             self.slots_changed(worker)
             self.stirred = bool(self._unserved)
@@ -227,8 +232,8 @@ class Handing:
         if handed is None:
             self.drop(task)
             return False
-        lease = self._lease(task, queue, worker, handed.lease, self._server_epoch, now_us)
-        handed.task.token = worker.seal.issue(task.run_key, task.path, task.attempt, handed.lease)
+        token = handed.task.token = worker.seal.issue(task.run_key, task.path, task.attempt, handed.lease)
+        lease = self._lease(task, queue, worker, handed.lease, token, now_us)
         first_us = worker.lease_us
         if handed.start_to_close_us is not None:
             lease.deadline_us = now_us + handed.start_to_close_us

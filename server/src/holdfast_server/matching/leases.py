@@ -34,7 +34,7 @@ class Lease:
 
     Attributes:
         number: the lease's number within the activation.
-        server_epoch: epoch of the server that issued the token.
+        token: what its worker shows; empty as long as it is inherited.
         renew_us: when it was given or last listed in a heartbeat.
         beat_us: when the handler last spoke, or began.
         deadline_us: when `start_to_close` is over; 0 means never.
@@ -54,23 +54,24 @@ class Lease:
         "open",
         "queue",
         "renew_us",
-        "server_epoch",
         "task",
+        "token",
         "watched",
         "worker",
     )
 
     def __init__(
-        self, task: QueuedTask, worker: "Worker", queue: "TaskQueue", number: int, server_epoch: int, now_us: int
+        self, task: QueuedTask, worker: "Worker", queue: "TaskQueue", number: int, token: bytes, now_us: int
     ) -> None:
         self.task = task
         self.worker = worker
         self.queue = queue
         self.number = number
-        self.server_epoch = server_epoch
+        self.token = token
         self.renew_us = self.beat_us = now_us
         self.deadline_us = self.heartbeat_us = 0
-        self.claimed = self.inherited = self.cancel_requested = self.watched = False
+        self.inherited = not token
+        self.claimed = self.cancel_requested = self.watched = False
         self.open = True
 
     def expiry_us(self) -> int:

@@ -19,7 +19,7 @@ from holdfast_server.matching.owner import Adopted, HandedOut, Owner
 from holdfast_server.matching.queues import Answer, ParkedPoll
 from holdfast_server.matching.returns import Returns
 from holdfast_server.matching.settings import MatchingSettings
-from holdfast_server.matching.tokens import TokenContent, TokenInvalidError, Tokens, TokenStaleError
+from holdfast_server.matching.tokens import TokenInvalidError, Tokens, TokenStaleError
 from holdfast_server.matching.workers import SessionSuperseded, Worker, Workers
 
 __all__ = [
@@ -82,7 +82,7 @@ class Matching:
         self._wake = wake
         self._wake_us: int | None = None
         self._adoption_us = clock_us() + settings.adoption_grace_us
-        self._handing = Handing(owner, tokens.server_epoch, settings)
+        self._handing = Handing(owner, settings)
         self._workers = Workers(tokens, settings.lease_us)
         self._details = HeartbeatDetails(settings.details_bytes)
         self._returns = Returns(settings.returns)
@@ -111,8 +111,7 @@ class Matching:
         worker = self._workers.get(task.namespace, worker_id)
         if worker is None:
             worker = self._add_worker(task.namespace, WorkerInfo(id=worker_id), now_us)
-        inherited = self._handing.lease(task, worker, lease, 0, now_us)
-        inherited.inherited = True
+        inherited = self._handing.lease(task, worker, lease, b"", now_us)
         inherited.renew_us = now_us + self._settings.adoption_grace_us - self._settings.lease_us
         self._handing.deadlines.watch(inherited, inherited.due_us())
         self._arm()
@@ -205,16 +204,25 @@ class Matching:
         """
         return self._take(namespace, info, queue, handlers, slots_total)[1].tasks
 
-    def claim(self, namespace: str, info: WorkerInfo, token: bytes) -> Claim:
+    def present(self, namespace: str, info: WorkerInfo) -> Worker:
+        """The worker that speaks, for its claims.
+
+        Raises:
+            SessionSuperseded: A newer process uses the worker's id.
+        """
+        return self._seen(namespace, info, self._clock_us())
+
+    def claim(self, worker: Worker, token: bytes) -> Claim:
         """Finds the attempt a result is for. The lease goes on until `settled`.
 
         Raises:
             TokenInvalidError: The token was not given to this worker.
             TokenStaleError: The lease is over; the error says which it was.
-            SessionSuperseded: A newer process uses the worker's id.
         """
-        now_us = self._clock_us()
-        lease, adopted = self._lease_of(self._seen(namespace, info, now_us), token, now_us)
+        lease = worker.leases.get(token)
+        adopted = lease is None
+        if lease is None:
+            lease = self._adopt(worker, token)
         task = lease.task
         return Claim(task.run_key, task.path, task.attempt, lease.number, adopted)
 
@@ -236,8 +244,9 @@ class Matching:
         if all_held:
             for poll in self._handing.parked(worker):
                 self._handing.answer(poll)
-            for lease in worker.leases - listed:
-                self._return(lease, f"worker {info.id!r} does not have it")
+            for lease in worker.holds:
+                if lease not in listed:
+                    self._return(lease, f"worker {info.id!r} does not have it")
         return states
 
     def drain(self, namespace: str, info: WorkerInfo) -> None:
@@ -325,7 +334,7 @@ class Matching:
             self._return(lease, f"worker {worker.info.id!r} lives but never listed it")
 
     def _worker_due(self, worker: Worker, now_us: int) -> None:
-        if worker.leases or worker.parked:
+        if worker.holds or worker.parked:
             self._handing.deadlines.watch(worker, now_us + self._settings.lease_us)
             return
         self._handing.dismiss(worker)
@@ -363,7 +372,7 @@ class Matching:
         for poll in self._handing.parked(worker):
             self._handing.answer(poll)
         self._handing.dismiss(worker)
-        for lease in list(worker.leases):
+        for lease in worker.holds:
             self._return(lease, f"the process of worker {info.id!r} was replaced by a new one")
 
     def _take(
@@ -383,8 +392,8 @@ class Matching:
         self._arm()
         return worker, answer
 
-    def _lease_of(self, worker: Worker, token: bytes, now_us: int) -> tuple[Lease, bool]:
-        """The lease a token is for, and whether it was adopted just now.
+    def _adopt(self, worker: Worker, token: bytes) -> Lease:
+        """Lets a worker keep what an earlier server gave it and nobody has now.
 
         Raises:
             TokenInvalidError: The token was not given to this worker.
@@ -392,33 +401,23 @@ class Matching:
         """
         content = worker.seal.read(token)
         task = self._handing.find(content.run_key, content.path)
-        if task is None or task.attempt != content.attempt:
+        if task is None or task.attempt != content.attempt or not worker.open:
             raise TokenStaleError(content)
-        lease = task.lease
-        if lease is None or lease.inherited:
-            return self._adopt(worker, task, content, now_us), True
-        if lease.number != content.lease or lease.worker is not worker or lease.server_epoch != content.server_epoch:
-            raise TokenStaleError(content)
-        return lease, False
-
-    def _adopt(self, worker: Worker, task: QueuedTask, content: TokenContent, now_us: int) -> Lease:
-        """Lets a worker keep what an earlier server gave it and nobody has now.
-
-        Raises:
-            TokenStaleError: It was not an earlier server, or another lease came after that one.
-        """
-        inherited = task.lease
-        same = inherited is not None and inherited.number == content.lease and inherited.worker is worker
-        later = inherited is None or inherited.number < content.lease
-        if not same and not (later and content.server_epoch < self._epoch):
-            raise TokenStaleError(content)
+        known = task.lease
+        if known is not None:
+            same = known.number == content.lease and known.worker is worker
+            if not known.inherited or not (same or known.number < content.lease):
+                raise TokenStaleError(content)  # another lease came after that one
+        if content.server_epoch == self._epoch and known is None:
+            raise TokenStaleError(content)  # the attempt went back to its queue
         self._handing.drop(task)
         adopted = self._owner.adopt(task, worker.info, content.lease)
         if adopted is None:
             raise TokenStaleError(content)
-        lease = self._handing.lease(task, worker, content.lease, content.server_epoch, now_us)
+        now_us = self._clock_us()
+        lease = self._handing.lease(task, worker, content.lease, token, now_us)
         lease.claimed = True
-        lease.cancel_requested = inherited is not None and inherited.cancel_requested
+        lease.cancel_requested = known is not None and known.cancel_requested
         if adopted.start_to_close_us is not None:
             lease.deadline_us = max(adopted.start_us + adopted.start_to_close_us, self._adoption_us)
         if adopted.heartbeat_us is not None:
@@ -428,10 +427,12 @@ class Matching:
         return lease
 
     def _beat(self, worker: Worker, held: HeldTask, listed: set[Lease], now_us: int) -> HeldState.ValueType:
-        try:
-            lease, _ = self._lease_of(worker, held.token, now_us)
-        except (TokenInvalidError, TokenStaleError):
-            return HeldState.HELD_STATE_LOST
+        lease = worker.leases.get(held.token)
+        if lease is None:
+            try:
+                lease = self._adopt(worker, held.token)
+            except (TokenInvalidError, TokenStaleError):
+                return HeldState.HELD_STATE_LOST
         listed.add(lease)
         lease.renew_us = now_us
         lease.claimed = True

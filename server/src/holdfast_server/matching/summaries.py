@@ -33,7 +33,7 @@ def of_worker(worker: Worker) -> WorkerSummary:
         worker=worker.info,
         queues=[WorkerQueue(queue=queue.name, handlers=sorted(group.handlers)) for queue, group in served],
         slots_total=worker.slots_total,
-        slots_used=len(worker.leases),
+        slots_used=len(worker.holds),
         last_seen_time=timestamp(worker.seen_us),
         draining=worker.draining,
     )

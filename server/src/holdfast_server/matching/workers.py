@@ -40,12 +40,15 @@ class Worker:
         seen_us: when it was last heard of.
         draining: it goes down and gets nothing more.
         serving: what it serves, by queue.
+        leases: what it has, by token: whoever shows one of these is its worker, and nothing has to be verified again.
+        inherited: what it had when an earlier server crashed and has not claimed yet.
     """
 
     __slots__ = (
         "draining",
         "freed",
         "info",
+        "inherited",
         "lease_us",
         "leases",
         "namespace",
@@ -68,7 +71,8 @@ class Worker:
         self.slots_total = self.freed = 0
         self.draining = self.watched = False
         self.open = True
-        self.leases: set[Lease] = set()
+        self.leases: dict[bytes, Lease] = {}
+        self.inherited: set[Lease] = set()
         self.parked: dict[ParkedPoll, None] = {}
         self.serving: dict[TaskQueue, Group] = {}
         self.past_sessions: deque[str] = deque(maxlen=SESSIONS_REMEMBERED)
@@ -76,7 +80,12 @@ class Worker:
     @property
     def free(self) -> int:
         """Slots it has left; below 0 if it lowered its total."""
-        return self.slots_total - len(self.leases)
+        return self.slots_total - len(self.leases) - len(self.inherited)
+
+    @property
+    def holds(self) -> list[Lease]:
+        """All its leases."""
+        return [*self.leases.values(), *self.inherited]
 
     @property
     def connected(self) -> bool:
