@@ -44,6 +44,7 @@ class Handler(Generic[P, R]):
         queue: Queue it is served on; None for the worker's own.
         is_async: Whether it is a coroutine function; others run in threads.
         takes_context: Whether it takes a `TaskContext`.
+        has_default: Whether its input has a default, which stands in for null.
         input_type: Annotation of its input; `Any` if it has none, `NO_INPUT` if it takes no input.
         output_type: Annotation of what it returns; `Any` if it has none.
     """
@@ -61,7 +62,7 @@ class Handler(Generic[P, R]):
         self.takes_context, parameter = _parameters(function)
         hints = _hints(function)
         self._parameter = parameter
-        self._has_default = parameter is not None and parameter.default is not parameter.empty
+        self.has_default = parameter is not None and parameter.default is not parameter.empty
         self.input_type: Any = NO_INPUT if parameter is None else hints.get(parameter.name, Any)
         self.output_type: Any = hints.get("return", Any)
         self._check_types()
@@ -87,7 +88,7 @@ class Handler(Generic[P, R]):
         before = (context,) if self.takes_context else ()
         if self._parameter is None:
             return before
-        if self._has_default and (payload is None or (payload.data in _NULLS and not payload.metadata)):
+        if self.has_default and (payload is None or (payload.data in _NULLS and not payload.metadata)):
             return before  # the function's own default stands in for a null input
         return (*before, converter.decode(payload, self.input_type))
 
