@@ -235,6 +235,8 @@ def _compile_reason(message: str, text: str, *, condition: bool) -> tuple[str, i
     """What CEL's report of a fault means to an author, and where it is."""
     if _LIMIT.search(message):
         return "it is nested deeper than 32 levels", None
+    if "node count exceeded" in message:
+        return "its macros expand to more than 100,000 nodes", None
     match = _COMPILE_ERROR.search(message)
     if match is None:
         return message.partition("\n")[0].removesuffix(" [INVALID_ARGUMENT]"), None

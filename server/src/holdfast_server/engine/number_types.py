@@ -77,11 +77,14 @@ class _Reader:
             self._merge(found, self.read(part))
         found.kind = _kind(schema.get("type")) or found.kind
         properties = schema.get("properties")
+        found.rest = self.read(schema.get("additionalProperties")) or found.rest
         if isinstance(properties, dict):
             for name, inner in properties.items():
-                if (member := self.read(inner)) is not None:
+                member = self.read(inner)
+                if member is not None:
                     found.members[name] = member
-        found.rest = self.read(schema.get("additionalProperties")) or found.rest
+                elif found.rest is not None:
+                    found.members.setdefault(name, NumberType())  # listed, so not one of the rest
         found.items = self.read(schema.get("items")) or found.items
 
     def _follow(self, target: str) -> NumberType | None:
