@@ -66,7 +66,7 @@ class Demo:
         close(screen, view, output)
         kept = True
         if crash is not None:
-            kept, lines = crash.verdict(view)
+            kept, lines = crash.verdict(view, [event async for event in handle.history()])
             for line in lines:
                 screen.say(line, "bold")
         if view.state != "SUCCEEDED":

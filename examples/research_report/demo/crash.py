@@ -1,10 +1,12 @@
 """Kills server and worker while steps are running, starts them again, and finds out afterwards what was lost."""
 
 import asyncio
+from collections.abc import Sequence
 
 from examples.research_report.demo.screen import Screen
 from examples.research_report.demo.stage import Stage
 from examples.research_report.demo.view import RunView
+from holdfast.v1.history_pb2 import HistoryEvent
 
 RUNNING_MIN = 2
 
@@ -38,18 +40,22 @@ class Crash:
             self._screen.say(f"Both start again on the same database, as processes {server} and {worker}.", "bold")
             self._screen.say("")
 
-    def verdict(self, view: RunView) -> tuple[bool, list[str]]:
+    def verdict(self, view: RunView, history: Sequence[HistoryEvent]) -> tuple[bool, list[str]]:
         """Return whether every promise was kept, and what there is to say about it.
 
         Args:
-            view: The run, once it is closed.
+            view: The run as it was watched, once it is closed.
+            history: Its history as the server has it now.
         """
         before = [event for event in view.events if event.seq <= self._known_seq]
+        unchanged = before == list(history[: len(before)])
         kept = [event.step_succeeded.path for event in before if event.WhichOneof("body") == "step_succeeded"]
         twice = [step.name for step in view.steps.values() if step.successes > 1]
         again = [step.name for step in view.steps.values() if step.starts > 1]
         unexpected = [name for name in again if name in kept]
         lines = [f"The crash: {len(before)} events were known before it; all are in the history, unchanged."]
+        if not unchanged:
+            lines = [f"BROKEN PROMISE: the {len(before)} events known before the crash are not those of the history."]
         lines.append(f"Succeeded before and not run again: {', '.join(kept) or 'nothing yet'}.")
         if again:
             lines.append(f"Lost were only the attempts in flight; handed out again: {', '.join(again)}.")
@@ -59,4 +65,4 @@ class Crash:
             lines.append(f"BROKEN PROMISE: succeeded more than once: {', '.join(twice)}.")
         if unexpected:
             lines.append(f"BROKEN PROMISE: run again although it had succeeded: {', '.join(unexpected)}.")
-        return not twice and not unexpected, lines
+        return unchanged and not twice and not unexpected, lines

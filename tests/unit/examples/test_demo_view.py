@@ -122,11 +122,11 @@ def test_the_live_tree_shows_every_step_with_its_state() -> None:
     assert "SKIPPED" in shown
 
 
-def _crashed(view: RunView, in_flight: list[str], known_seq: int) -> tuple[bool, str]:
+def _crashed(view: RunView, in_flight: list[str], known_seq: int, missing: int = 0) -> tuple[bool, str]:
     screen, _ = _screen()
     crash = Crash(Stage(0.0), screen)
     crash._in_flight, crash._known_seq = in_flight, known_seq
-    kept, lines = crash.verdict(view)
+    kept, lines = crash.verdict(view, view.events[missing:])
     return kept, "\n".join(lines)
 
 
@@ -152,6 +152,13 @@ def test_the_verdict_after_a_crash_finds_broken_promises() -> None:
     assert not kept
     assert "succeeded more than once: plan" in text
     assert "run again although it had succeeded: plan" in text
+
+
+def test_the_verdict_after_a_crash_compares_the_histories() -> None:
+    kept, text = _crashed(_view(*FINISHED), ["figures"], 4, missing=1)
+
+    assert not kept
+    assert "BROKEN PROMISE: the 4 events known before the crash are not those of the history." in text
 
 
 def test_without_a_terminal_the_demo_decides_and_says_why() -> None:
