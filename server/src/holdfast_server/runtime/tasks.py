@@ -13,6 +13,7 @@ from holdfast_server.engine.steps.task import settled
 from holdfast_server.engine.times import timestamp
 from holdfast_server.matching.matching import Adopted, HandedOut, QueuedTask
 from holdfast_server.matching.tokens import TokenInvalidError, TokenStaleError
+from holdfast_server.matching.workers import Worker
 from holdfast_server.runtime.residence import fold_run
 from holdfast_server.runtime.runtime import Runtime
 
@@ -124,10 +125,11 @@ class Tasks:
             StoreError: the disk does not answer.
         """
         self._runtime.check_writable()
+        present = self._runtime.matching.present(namespace, worker)
         rejected: list[tuple[int, Refused]] = []
         for position, result in enumerate(results):
             try:
-                refusal = await self._settle_one(namespace, worker, result)
+                refusal = await self._settle_one(present, result)
             except Refused as refused:
                 refusal = refused
             if refusal is not None:
@@ -135,10 +137,10 @@ class Tasks:
         await self._runtime.journal.durable()
         return rejected
 
-    async def _settle_one(self, namespace: str, worker: WorkerInfo, result: TaskResult) -> Refused | None:
+    async def _settle_one(self, worker: Worker, result: TaskResult) -> Refused | None:
         matching = self._runtime.matching
         try:
-            claim = matching.claim(namespace, worker, result.token)
+            claim = matching.claim(worker, result.token)
         except TokenInvalidError as error:
             raise Refused(
                 ErrorReason.ERROR_REASON_TOKEN_INVALID, str(error), violations=(("token", str(error)),)
