@@ -10,6 +10,8 @@ __all__ = ["TimerService"]
 
 T = TypeVar("T")
 
+SHORTEST_SLEEP_US = 1_000
+"""Timers that come close one after the other are handed over together."""
 LONGEST_SLEEP_US = 3_600_000_000
 """The clock may be set while a timer sleeps, so none sleeps longer than this without a look at it."""
 
@@ -57,10 +59,13 @@ class TimerService(Generic[T]):
         """Hands over what is due by now."""
         self._wake_us = None
         due = self._heap.pop_due(self._clock_us())
-        if due:
-            self._on_due(due)
-        if self._running:
-            self._schedule()
+        try:
+            if due:
+                self._on_due(due)
+        finally:
+            # Whatever one consequence runs into, the other timers go on.
+            if self._running:
+                self._schedule()
 
     def _schedule(self) -> None:
         due_us = self._heap.next_due_us()
@@ -70,5 +75,6 @@ class TimerService(Generic[T]):
         self._wake_us = due_us
         if due_us is None:
             return
-        delay_us = min(max(due_us - self._clock_us(), 0), LONGEST_SLEEP_US)
+        wait_us = due_us - self._clock_us()
+        delay_us = min(max(wait_us, SHORTEST_SLEEP_US), LONGEST_SLEEP_US) if wait_us > 0 else 0
         self._sleep = asyncio.get_running_loop().call_later(delay_us / 1_000_000, self.wake)
