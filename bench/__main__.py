@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -129,6 +130,14 @@ class Bench:
         )
 
 
+async def _measure(bench: Bench) -> dict[str, list[PointReport]]:
+    """Measure, and end the processes in order on SIGTERM as on Ctrl-C."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - for the type checker
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await bench.measure()
+
+
 def _print(reports: dict[str, list[PointReport]], about: dict[str, object], *, as_json: bool) -> None:
     if as_json:
         for workload, points in reports.items():
@@ -146,11 +155,11 @@ def main() -> int:
     try:
         arguments.folder.mkdir(parents=True, exist_ok=True)
         about = machine(disk_of(arguments.folder))
-        reports = asyncio.run(Bench(arguments).measure())
+        reports = asyncio.run(_measure(Bench(arguments)))
     except (BenchError, ProcessError) as fault:
         sys.stderr.write(f"bench: {fault}\n")
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         sys.stderr.write("bench: interrupted\n")
         return 130
     _print(reports, about, as_json=as_json)

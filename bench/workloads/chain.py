@@ -14,6 +14,8 @@ DEFINITION = Path(__file__).parents[1] / "chain.yaml"
 STEPS = 5
 PAYLOAD = "x" * 98  # as JSON, with its quotation marks, 100 bytes
 CHECKERS = 32
+# A run that takes this long means that something is broken: better an error than a benchmark that never ends.
+RESULT_TIMEOUT_S = 60.0
 
 
 class WrongRunError(Exception):
@@ -25,10 +27,11 @@ async def run_chain(client: Client) -> RunHandle:
 
     Raises:
         RunNotSucceededError: It ended other than well.
+        ResultTimeoutError: It did not end within a minute.
         WrongRunError: Its output is not its input.
     """
     handle = await client.start(WORKFLOW, PAYLOAD)
-    output = await handle.result()
+    output = await handle.result(timeout_s=RESULT_TIMEOUT_S)
     if output != PAYLOAD:
         raise WrongRunError(f"run {handle.run_id}: its output is not its input: {output!r}")
     return handle
