@@ -266,11 +266,11 @@ def _fire(turn: Turn, command: c.FireTimer) -> None:
             review.fire(turn, scope, step, record)
     elif step.kind == "task":
         task.fire(turn, scope, step, record, command.timer)
-    elif step.kind == "gate":
+    elif (step.kind, command.timer) == ("gate", Timer.GATE):
         gate.fire(turn, scope, step, record)
-    elif step.kind == "wait":
+    elif (step.kind, command.timer) == ("wait", Timer.WAIT):
         wait.fire(turn, scope, step, record)
-    elif step.kind == "sleep":
+    elif (step.kind, command.timer) == ("sleep", Timer.SLEEP):
         sleep.fire(turn, scope, step, record)
 
 
