@@ -17,6 +17,8 @@ PIP := $(PY) -m pip install --disable-pip-version-check --no-input --progress-ba
 export JSON DEMO_DECISION DEMO_KILL
 TESTS ?=
 
+KILL_TESTS := $(wildcard tests/integration/test_kill*.py tests/chaos)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint type verify fmt generate bench bench-quick chaos
 
@@ -77,4 +79,5 @@ bench-quick: $(STAMP) ## all workloads within a minute (JSON=1 for programs)
 
 chaos: export CHAOS_CYCLES ?= 200
 chaos: $(STAMP) ## kill servers and workers again and again (CHAOS_CYCLES)
-	@$(PY) -m pytest --timeout=0 $(wildcard tests/integration/test_kill*.py tests/chaos)
+	@test -n "$(KILL_TESTS)" || { echo "no kill tests: tests/integration/test_kill*.py and tests/chaos are empty" >&2; exit 1; }
+	@$(PY) -m pytest --timeout=0 $(KILL_TESTS)
