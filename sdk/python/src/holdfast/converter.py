@@ -66,7 +66,8 @@ class Converter:
             raise ConverterError("the payload is only a reference; ask for it with PAYLOAD_VIEW_FULL")
         if self._codec is not None:
             payload = self._codec.decode(payload)
-        encoding = payload.metadata.get("encoding", JSON) if payload.metadata else JSON
+        # Looking a missing key up adds it, empty: what only looked at the metadata must still be readable.
+        encoding = payload.metadata.get("encoding", b"") or JSON if payload.metadata else JSON
         if encoding == JSON:
             return self._read(payload.data or b"null", type_)
         if encoding == BINARY:
