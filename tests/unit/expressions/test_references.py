@@ -1,7 +1,7 @@
 """Plain references: what is one, what it names, how it is walked."""
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from holdfast_server.engine.expressions import compile_condition, compile_expression, head_of
 from holdfast_server.engine.names import Ref, parse_reference, ref_text
@@ -111,6 +111,7 @@ def test_cel_looks_up_each_head_once() -> None:
     assert names.looked_up == [("input",)]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_breaks_the_reader_of_references(text: str) -> None:
     ref = parse_reference(text)

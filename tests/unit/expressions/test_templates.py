@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import orjson
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from holdfast.v1.payload_pb2 import Payload, PayloadRef
 from holdfast_server.engine.expressions import ExpressionError, compile_template
@@ -146,6 +146,7 @@ def test_a_result_deeper_than_the_limit_is_refused() -> None:
         compile_template([nested]).render(names)
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_a_value_arrives_as_it_was(value: object) -> None:
     names = FakeNames({"input": {"value": value}})
@@ -156,12 +157,14 @@ def test_a_value_arrives_as_it_was(value: object) -> None:
     assert orjson.loads(rendered.data) == {"it": value}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_reader_of_templates(text: str) -> None:
     with suppress(ExpressionError):
         compile_template({"it": text}).text(FakeNames())
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_escaped_text_stands_for_itself(text: str) -> None:
     assert compile_template([text.replace("$", "").replace("{", "$${")]).value(FakeNames()) == [

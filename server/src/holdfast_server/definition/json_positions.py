@@ -31,7 +31,7 @@ class JsonPositions:
         self._map: PositionMap | None = None
         self._line_starts: list[int] = []
         self._fault: tuple[str, str] | None = None
-        """What is written there, and what is wrong with it."""
+        """The scalar that is written there, empty for a key that is there twice; and what is wrong with it."""
         self._fault_at: Position | None = None
 
     def find(self, parts: Ref, *, key: bool = False) -> Position:
@@ -54,7 +54,7 @@ class JsonPositions:
         if len(found) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            self._note_fault(f'"{twice}"', f"the key '{twice[:100]}' is there twice in one object")
+            self._note_fault("", f"the key '{twice[:100]}' is there twice in one object")
         return found
 
     def constant(self, text: str) -> float:
@@ -108,8 +108,8 @@ class JsonPositions:
         while (written := _TEXT.match(self._source, at)) is not None:
             inner = (*path, str(json.loads(written[0])))
             position = self._position(at)
-            if inner in found.keys and self._fault_at is None:
-                self._fault_at = position
+            if inner in found.keys and self._fault is not None and not self._fault[0]:
+                self._fault_at = self._fault_at or position
             found.keys[inner] = position
             at = self._skip(self._value(self._skip(self._skip(written.end()) + 1), inner, found))
             at = self._skip(at + 1) if self._source[at] == "," else at

@@ -215,7 +215,9 @@ class _Compilation:
             self._faults.add(path, "there is nothing to join: the step has no `after`")
             return
         if join.mode == pb.JOIN_MODE_QUORUM:
-            if not 1 <= join.count <= edges:
+            if not join.count:
+                self._faults.add(path, f"`mode: QUORUM` needs a `count`, from 1 to the number of edges, {edges}")
+            elif not 1 <= join.count <= edges:
                 message = f"`count` is from 1 to the number of edges, {edges}, not {join.count}"
                 self._faults.add((*path, "count"), message)
         elif join.count:
