@@ -47,7 +47,7 @@ class Screen:
 
     def say(self, text: str, style: str = "") -> None:
         """Print a line for the person who watches."""
-        self.console.print(Text(text, style=style), soft_wrap=not self._terminal)
+        self.console.print(Text(text, style=style), soft_wrap=True)
 
     def show(self, renderable: RenderableType) -> None:
         """Print something richer than a line."""
@@ -57,22 +57,29 @@ class Screen:
     def live(self, view: RunView) -> Iterator[None]:
         """Keep the tree of steps up to date while the context lasts."""
         self._view = view
-        if not self._terminal:
+        self._begin()
+        try:
             yield
-            return
-        with Live(get_renderable=self._tree, console=self.console, refresh_per_second=10) as self._live:
-            yield
-        self._live = None
+        finally:
+            self._end()
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Take the live tree off the screen while the context lasts, so that other things can be printed and asked."""
-        live = self._live
-        if live is not None:
-            live.stop()
+        self._end()
         yield
-        if live is not None:
-            live.start(refresh=True)
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._terminal:
+            # A new one each time: a display that is started again draws over what was printed meanwhile.
+            self._live = Live(get_renderable=self._tree, console=self.console, refresh_per_second=10)
+            self._live.start(refresh=True)
+
+    def _end(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def changed(self, step: StepView, after_s: float, detail: str) -> None:
         """Tell that a step changed; the live tree shows it by itself."""
@@ -113,7 +120,7 @@ def _line(step: StepView, now: datetime) -> Text:
         (f"{step.state:<11}", style),
         f"{took:>9}  ",
         (step.summary, "dim"),
-        (f"  {step.note}" if step.note and step.state != "RUNNING" else "", "italic"),
+        (f"  {step.note}" if step.note and not step.note.startswith("by ") else "", "italic"),
         no_wrap=True,
         overflow="ellipsis",
     )
