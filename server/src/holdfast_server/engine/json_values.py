@@ -1,18 +1,21 @@
 """JSON values between text and memory: exact integers, canonical text, depth."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Final
 
 import orjson
 import rfc8785
 
-__all__ = ["JSON_DEPTH_MAX", "canonical", "containers", "decode_exact", "encode", "shown", "too_deep"]
+__all__ = ["JSON_DEPTH_MAX", "canonical", "containers", "decode", "decode_exact", "encode", "shown", "too_deep"]
 
 JSON_DEPTH_MAX: Final = 64
 """Deepest nesting of arrays and objects in any value."""
 
 SHOWN_CHARS = 200
+_MANY_DIGITS: Final = re.compile(rb"[0-9]{19}")
+"""An integer that may not fit into 64 bits has at least as many digits."""
 
 
 def decode_exact(text: str) -> object:
@@ -27,6 +30,23 @@ def decode_exact(text: str) -> object:
 def _refuse_constant(name: str) -> object:
     message = f"{name} is not JSON"
     raise ValueError(message)
+
+
+def decode(data: bytes) -> object:
+    """The value of JSON bytes, with integers of any size.
+
+    orjson alone would turn an integer above 2^64 into a double and say nothing.
+
+    Raises:
+        ValueError: it is not JSON, or nested so deeply that it cannot be read.
+    """
+    value: object = orjson.loads(data)
+    if _MANY_DIGITS.search(data) is None:
+        return value
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def encode(value: object) -> bytes:
