@@ -10,13 +10,13 @@ import grpc
 import pytest
 from pydantic import BaseModel
 
-from holdfast import Failure, NonRetryable, TaskContext, Worker, handler
+from holdfast import Client, Failure, NonRetryable, TaskContext, Worker, handler
 from holdfast.errors import HandlerError, ServerError, WorkerError
 from holdfast.v1 import worker_service_pb2 as messages
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.worker import CancelReason
-from tests.unit.sdk.fake import Context, refuse
-from tests.unit.sdk.fake_worker_service import abort, worker_service
+from tests.unit.sdk.fake import QUICK, Context, Fake, refuse, serving
+from tests.unit.sdk.fake_worker_service import FakeWorkerService, abort, worker_service
 
 
 class Query(BaseModel):
@@ -437,15 +437,43 @@ async def test_a_stop_gives_back_what_no_thread_has_begun() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_hopeless_refusal_ends_the_worker_with_its_error() -> None:
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (grpc.StatusCode.FAILED_PRECONDITION, "ILLEGAL_STATE"),  # another process took the worker's id over
+    ],
+)
+async def test_a_hopeless_refusal_ends_the_worker_with_its_error(code: grpc.StatusCode, reason: str) -> None:
     async with worker_service() as (service, client):
-
-        async def refuse_it(request: Any, context: Context) -> None:
-            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "bad name", "INVALID_REQUEST")
-
-        service.scripts["PollTasks"] = refuse_it
-        with pytest.raises(ServerError, match="bad name"):
+        service.scripts["PollTasks"] = lambda _, context: refuse(context, code, "not this one", reason)
+        with pytest.raises(ServerError, match="not this one"):
             await Worker(client, [nothing]).run()
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_comes_back_is_found_and_nothing_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    go = asyncio.Event()
+
+    @handler
+    async def wait() -> str:
+        await go.wait()
+        return "done"
+
+    service = FakeWorkerService()
+    async with serving(Fake(), service) as target:
+        client = Client(target, backoff=QUICK)
+        worker = Worker(client, [wait, double_it])
+        await worker.start()
+        token = await service.add("wait")
+        await service.until(lambda: token in service.leased)
+    go.set()  # the result comes while no server is there
+    async with client, serving(Fake(), service, port=int(target.rpartition(":")[2])):
+        assert (await service.result(token)).output.data == b'"done"'
+        assert (await service.result(await service.add("double", b"4"))).output.data == b"8"
+        await worker.stop()
+
+    assert f"no server answers at {target}, trying again" in caplog.text
 
 
 @pytest.mark.asyncio

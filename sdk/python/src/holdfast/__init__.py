@@ -54,13 +54,15 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"holdfast.{home}"), name)
-    globals()[name] = value  # the next use is a plain lookup
-    return value
+if not TYPE_CHECKING:  # for type checkers the imports above are all there is
+
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"holdfast.{home}"), name)
+        globals()[name] = value  # the next use is a plain lookup
+        return value
 
 
 def __dir__() -> list[str]:

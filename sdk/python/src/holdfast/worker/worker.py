@@ -47,8 +47,10 @@ HANDLERS_MAX = 1_000
 POLL_TIMEOUT_S = 70.0
 COMPLETE_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 3.0
-# The server says that the request itself is wrong; the same request will not do better.
-_HOPELESS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED})
+# The server says that the request is wrong, or that another process has this worker's id: trying again will not help.
+_HOPELESS = frozenset(
+    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.FAILED_PRECONDITION}
+)
 _TOO_LARGE = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
 _log = logging.getLogger("holdfast.worker")
