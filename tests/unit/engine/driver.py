@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from holdfast.v1.actor_pb2 import Actor, ActorKind
+from holdfast.v1.actor_pb2 import Actor, ActorKind, RequestMark
 from holdfast.v1.definition_pb2 import Approvers, Decision
 from holdfast.v1.failure_pb2 import Failure
-from holdfast.v1.history_pb2 import HistoryBatch, HistoryEvent, RequestMark
+from holdfast.v1.history_pb2 import HistoryBatch, HistoryEvent
 from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.run_pb2 import StepState, WaitingReason
 from holdfast.v1.workflow_service_pb2 import DocumentFormat
@@ -217,10 +217,9 @@ class Play:
     # -- what is known -----------------------------------------------------------------------------------------------
 
     def record(self, path: str) -> StepRecord:
-        """The record of an activation."""
+        """The record of an activation; an empty one if there is none of that path."""
         found = self.run.locate(path)
-        assert found is not None, path
-        return found[0].steps[found[1].index] or StepRecord()
+        return (found[0].steps[found[1].index] if found is not None else None) or StepRecord()
 
     def state(self, path: str) -> StepState.ValueType:
         """The state of an activation."""

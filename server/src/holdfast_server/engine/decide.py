@@ -11,11 +11,10 @@ from typing import assert_never
 
 import orjson
 
-from holdfast.v1.actor_pb2 import Actor
+from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.history_pb2 import (
     HistoryBatch,
-    RequestMark,
     RunCancelRequested,
     RunPaused,
     RunResumed,
@@ -31,7 +30,7 @@ from holdfast_server.engine.effects import Effect, Timer, TimerSet, standing
 from holdfast_server.engine.expressions import ExpressionError
 from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
 from holdfast_server.engine.plan import Plan
-from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.refusal import Refused, field_path
 from holdfast_server.engine.schemas import Schema
 from holdfast_server.engine.settings import EngineSettings
 from holdfast_server.engine.state import RunState, new_scope
@@ -306,7 +305,7 @@ def _check_signal(
     if schema is not None:
         _check_schema(schema, payload, bag, ErrorReason.ERROR_REASON_SIGNAL_SCHEMA, "signal.payload")
     held = len(run.signals) + more
-    if held >= settings.unconsumed_signals:
+    if held >= settings.unconsumed_signals and not wait.is_awaited(run, bag, name, payload):
         limit = settings.unconsumed_signals
         message = f"run {run.run_id!r} holds {held} signals nothing has taken; the limit unconsumed_signals is {limit}"
         facts = {"limit": "unconsumed_signals", "value": str(limit), "actual": str(held + 1)}
@@ -326,7 +325,7 @@ def _check_schema(
     except OpaquePayloadError as error:
         raise Refused(reason, f"{field}: {error}", violations=((field, str(error)),)) from error
     if faults:
-        listed = tuple((f"{field}{fault.path}", fault.message) for fault in faults)
+        listed = tuple((field_path(field, fault.path), fault.message) for fault in faults)
         message = f"{field} does not fit its schema: {listed[0][0]}: {listed[0][1]}"
         raise Refused(reason, message, violations=listed)
 

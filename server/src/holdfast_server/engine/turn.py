@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.v1.actor_pb2 import Actor
-from holdfast.v1.history_pb2 import HistoryBatch, RequestMark
+from holdfast.v1.actor_pb2 import Actor, RequestMark
+from holdfast.v1.history_pb2 import HistoryBatch
 from holdfast_server.engine import effects
 from holdfast_server.engine.effects import Effect
 from holdfast_server.engine.evolve import apply

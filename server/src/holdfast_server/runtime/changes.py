@@ -5,9 +5,8 @@ Each is checked for repetition first: the last changes of a run are remembered w
 
 from dataclasses import dataclass
 
-from holdfast.v1.actor_pb2 import Actor
+from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.errors_pb2 import ErrorReason
-from holdfast.v1.history_pb2 import RequestMark
 from holdfast_server.engine.commands import Command, Retry
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.state import RunState

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from holdfast.v1.actor_pb2 import Actor
+from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.errors_pb2 import ErrorReason
-from holdfast.v1.history_pb2 import RequestMark
 from holdfast_server.engine import effects as fx, views
 from holdfast_server.engine.commands import Command, FireTimer
 from holdfast_server.engine.decide import Decision, decide, needs

@@ -5,9 +5,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from holdfast.v1.actor_pb2 import Actor
+from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.errors_pb2 import ErrorReason
-from holdfast.v1.history_pb2 import RequestMark
 from holdfast.v1.run_service_pb2 import OnConflict, StartRunRequest, StartRunResponse
 from holdfast_server.engine.commands import SendSignal, Start, Terminate
 from holdfast_server.engine.decide import start_run

@@ -24,15 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17holdfast/v1/actor.proto\x12\x0bholdfast.v1\"M\n\x05\x41\x63tor\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.holdfast.v1.ActorKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08verified\x18\x03 \x01(\x08*U\n\tActorKind\x12\x1a\n\x16\x41\x43TOR_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43TOR_KIND_CLIENT\x10\x01\x12\x15\n\x11\x41\x43TOR_KIND_WORKER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17holdfast/v1/actor.proto\x12\x0bholdfast.v1\"M\n\x05\x41\x63tor\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.holdfast.v1.ActorKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08verified\x18\x03 \x01(\x08\"\'\n\x0bRequestMark\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\x0c*U\n\tActorKind\x12\x1a\n\x16\x41\x43TOR_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41\x43TOR_KIND_CLIENT\x10\x01\x12\x15\n\x11\x41\x43TOR_KIND_WORKER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.v1.actor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACTORKIND']._serialized_start=119
-  _globals['_ACTORKIND']._serialized_end=204
+  _globals['_ACTORKIND']._serialized_start=160
+  _globals['_ACTORKIND']._serialized_end=245
   _globals['_ACTOR']._serialized_start=40
   _globals['_ACTOR']._serialized_end=117
+  _globals['_REQUESTMARK']._serialized_start=119
+  _globals['_REQUESTMARK']._serialized_end=158
 # @@protoc_insertion_point(module_scope)

@@ -249,7 +249,7 @@ class HistoryEvent(_message.Message):
         """Who caused it. Absent means the server by itself."""
 
     @_builtins.property
-    def request(self) -> Global___RequestMark:
+    def request(self) -> _actor_pb2.RequestMark:
         """The request that caused it, if one with a request id did."""
 
     @_builtins.property
@@ -366,7 +366,7 @@ class HistoryEvent(_message.Message):
         seq: _builtins.int = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         actor: _actor_pb2.Actor | None = ...,
-        request: Global___RequestMark | None = ...,
+        request: _actor_pb2.RequestMark | None = ...,
         run_started: Global___RunStarted | None = ...,
         run_paused: Global___RunPaused | None = ...,
         run_resumed: Global___RunResumed | None = ...,
@@ -428,32 +428,6 @@ class HistoryBatch(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HistoryBatch: _TypeAlias = HistoryBatch  # noqa: Y015
-
-@_typing.final
-class RequestMark(_message.Message):
-    """RequestMark remembers a request so that its repetition gets the first answer."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ID_FIELD_NUMBER: _builtins.int
-    HASH_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """The caller's request id."""
-    hash: _builtins.bytes
-    """Hash of the request, to tell a repetition from a reuse."""
-    def __init__(
-        self,
-        *,
-        id: _builtins.str = ...,
-        hash: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "id", b"id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RequestMark: _TypeAlias = RequestMark  # noqa: Y015
 
 @_typing.final
 class RunStarted(_message.Message):
@@ -820,7 +794,7 @@ class StepQueued(_message.Message):
     cause: Global___QueueCause.ValueType
     """Why it was queued."""
     attempts_left: _builtins.int
-    """Attempts the policy in force still allows after this one fails; the policy is the step's or the fallback's."""
+    """Attempts the policy in force (the step's or the fallback's) still allows after this one fails."""
     fallback_rule: _builtins.int
     """Position of the rule in `on_error` whose fallback is in force, from 1. 0 means the step's own handler."""
     @_builtins.property
