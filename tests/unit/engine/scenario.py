@@ -206,7 +206,7 @@ def _timeless(text: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"([0-9.]+)(ms|s|m|h|d)", text)
+    found = re.fullmatch(r"(-?[0-9.]+)(ms|s|m|h|d)", text)
     assert found is not None, text
     return float(found[1]) * UNITS_S[found[2]]
 

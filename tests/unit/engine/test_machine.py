@@ -186,9 +186,11 @@ class EngineMachine(RuleBasedStateMachine):
         elif outside.gates:
             path = min(outside.gates)
             review = play.state(path) == st.IN_REVIEW
-            people = ["bob", "cid", "boss"]
-            said = sum(one.revision == play.record(path).revision for one in play.record(path).gate.decisions)  # type: ignore[union-attr] # a gate
-            play.say(path, "FAIL" if review else "APPROVE", by=next(p for p in people[said:]))
+            gate = play.record(path).gate
+            assert gate is not None
+            said = {one.actor.name for one in gate.decisions if one.revision == play.record(path).revision}
+            by = next(name for name in ("bob", "cid", "boss") if name not in said)
+            play.say(path, "FAIL" if review else "APPROVE", by)
         elif outside.timers:
             play.elapse((min(outside.timers.values()) - play.now_us) / 1_000_000)
         else:

@@ -111,6 +111,8 @@ def _failure(value: Failure) -> str:
         words.append(f"retry_after={_message(value.retry_after)}")
     if value.step_path:
         words.append(f"at {value.step_path}")
+    if value.HasField("details"):
+        words.append(f"details={_payload(value.details)}")
     if value.HasField("cause"):
         words.append(f"because {_failure(value.cause)}")
     return f"({' '.join(words)})"

@@ -100,8 +100,7 @@ def _consider(turn: Turn, scope: Scope, step: StepPlan) -> None:
         if not step.cleanup:
             outcomes.skip(turn, scope, step, SkipReason.SKIP_REASON_JOIN_NOT_MET)
     elif verdict is edges.Verdict.ERROR:
-        message = edges.condition_error(turn, scope, step)
-        rules.give_up(turn, scope, step, failures.failure(failures.EXPRESSION_ERROR, message))
+        rules.give_up(turn, scope, step, edges.condition_failure(turn, scope, step))
 
 
 def _release_cleanup(turn: Turn, scope: Scope) -> bool:

@@ -7,7 +7,7 @@ from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.history_pb2 import EdgeOutcome
 from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.run_pb2 import StepState
-from holdfast_server.engine import state as st
+from holdfast_server.engine import failures, rendering, state as st
 from holdfast_server.engine.expressions import ExpressionError
 from holdfast_server.engine.payloads import OpaquePayloadError
 from holdfast_server.engine.plan import StepPlan
@@ -18,7 +18,7 @@ from holdfast_server.engine.turn import Turn
 __all__ = [
     "Verdict",
     "can_still_be_met",
-    "condition_error",
+    "condition_failure",
     "failure_was_taken",
     "join_verdict",
     "resolve",
@@ -68,8 +68,8 @@ def resolve(
     return outcomes
 
 
-def condition_error(turn: Turn, scope: Scope, step: StepPlan) -> str:
-    """What is wrong with the first condition of an edge into `step` that could not be evaluated.
+def condition_failure(turn: Turn, scope: Scope, step: StepPlan) -> Failure:
+    """The failure that the first condition of an edge into `step` is that could not be evaluated.
 
     Evaluated once more: the event of the source says that it failed, not how, and may be long ago.
     """
@@ -81,8 +81,9 @@ def condition_error(turn: Turn, scope: Scope, step: StepPlan) -> str:
         try:
             edge.when.holds(turn.names(scope))
         except (ExpressionError, OpaquePayloadError) as error:
-            return f"{where}: {error}"
-        return f"{where} could not be evaluated when its source finished"
+            return rendering.expression_fault(error, where).failure
+        message = f"{where} could not be evaluated when its source finished"
+        return failures.failure(failures.EXPRESSION_ERROR, message)
     message = f"step {step.name!r} has no edge that could not be evaluated"
     raise ValueError(message)
 

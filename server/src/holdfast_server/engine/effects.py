@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from holdfast.v1.history_pb2 import QueueCause
 from holdfast_server.engine import state as st
 from holdfast_server.engine.state import RunState, StepRecord
 from holdfast_server.engine.times import timestamp_us
@@ -203,6 +204,8 @@ def _run_closed(_run: RunState, _body: Any) -> Iterator[Effect]:
 def _queued(run: RunState, body: Any) -> Iterator[Effect]:
     path = body.path
     record = _record(run, path)
+    if body.cause == QueueCause.QUEUE_CAUSE_RETURNED:
+        yield TaskClosed(path)
     if not run.paused:
         yield TaskReady(path, record.attempt, record.queue, record.handler, run.time_us)
     if record.schedule_to_start_us:

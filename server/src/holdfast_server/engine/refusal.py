@@ -4,7 +4,12 @@ from collections.abc import Mapping
 
 from holdfast.v1.errors_pb2 import ErrorReason
 
-__all__ = ["Refused"]
+__all__ = ["Refused", "field_path"]
+
+
+def field_path(field: str, path: str) -> str:
+    """Where a fault is: `path` within `field` of a request, such as `payload.items[0]`."""
+    return f"{field}.{path}" if path and not path.startswith("[") else field + path
 
 
 class Refused(Exception):

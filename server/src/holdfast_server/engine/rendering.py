@@ -1,5 +1,7 @@
 """Templates evaluated for a step, with every way that can go wrong turned into the step's failure."""
 
+import orjson
+
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine import failures
@@ -25,9 +27,14 @@ class StepFault(Exception):
         self.failure = failure
 
 
-def expression_fault(error: Exception, what: str) -> StepFault:
-    """The fault for an expression that could not be evaluated."""
-    return StepFault(failures.failure(failures.EXPRESSION_ERROR, f"{what}: {error}"))
+def expression_fault(error: ExpressionError | OpaquePayloadError, what: str) -> StepFault:
+    """The fault for an expression that could not be evaluated; expression, position and value are its details."""
+    if isinstance(error, OpaquePayloadError):
+        return StepFault(failures.failure(failures.EXPRESSION_ERROR, f"{what}: {error}"))
+    shown = "" if error.value is None else f", found {error.value}"
+    facts = {"expression": error.expression, "position": error.position, "value": error.value}
+    details = Payload(data=orjson.dumps({name: fact for name, fact in facts.items() if fact is not None}))
+    return StepFault(failures.failure(failures.EXPRESSION_ERROR, f"{what}: {error}{shown}", details=details))
 
 
 def check_size(turn: Turn, payload: Payload | None, what: str) -> None:

@@ -17,7 +17,7 @@ from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine.commands import DecideGate
 from holdfast_server.engine.payloads import OpaquePayloadError
 from holdfast_server.engine.plan import StepPlan
-from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.refusal import Refused, field_path
 from holdfast_server.engine.schemas import Schema
 from holdfast_server.engine.state import GateRecord, RunState, Scope, StepRecord
 from holdfast_server.engine.steps import gate as gates, review
@@ -202,7 +202,7 @@ def _check_schema(schema: Schema, value: object) -> None:
     faults = schema.check(value)
     if faults:
         message = "the payload does not fit what the gate asks for; the gate stays open"
-        listed = tuple((f"payload{fault.path}", fault.message) for fault in faults)
+        listed = tuple((field_path("payload", fault.path), fault.message) for fault in faults)
         raise Refused(ErrorReason.ERROR_REASON_DECISION_SCHEMA, message, violations=listed)
 
 

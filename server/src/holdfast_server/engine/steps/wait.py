@@ -1,16 +1,17 @@
 """Wait steps: one signal goes to one wait, the oldest open one whose condition fits; buffered signals count."""
 
 from holdfast.v1.history_pb2 import WaitMatched, WaitOpened
+from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine import failures, on_error as rules, outcomes, rendering, state as st
 from holdfast_server.engine.expressions import ExpressionError
-from holdfast_server.engine.payloads import OpaquePayloadError
+from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
 from holdfast_server.engine.plan import StepPlan, WaitPlan
 from holdfast_server.engine.run_names import RunNames
-from holdfast_server.engine.state import BufferedSignal, Scope, StepRecord
+from holdfast_server.engine.state import BufferedSignal, RunState, Scope, StepRecord
 from holdfast_server.engine.times import timestamp
 from holdfast_server.engine.turn import Turn
 
-__all__ = ["fire", "offer", "start"]
+__all__ = ["fire", "is_awaited", "offer", "start"]
 
 
 def start(turn: Turn, scope: Scope, step: StepPlan) -> None:
@@ -40,6 +41,21 @@ def offer(turn: Turn, seq: int) -> None:
         scope, step = found
         if _plan(step).signal == signal.name and _take(turn, scope, step, seq, signal):
             return
+
+
+def is_awaited(run: RunState, bag: PayloadBag, name: str, payload: Payload | None) -> bool:
+    """Whether an open wait would take a signal at once: then it needs no place among those nothing has taken."""
+    for path in run.waits:
+        found = run.locate(path)
+        if found is None or _plan(found[1]).signal != name:
+            continue
+        condition = _plan(found[1]).when
+        try:
+            if condition is None or condition.holds(RunNames(run, found[0], bag, extra={"payload": payload})):
+                return True
+        except (ExpressionError, OpaquePayloadError):
+            continue
+    return False
 
 
 def _plan(step: StepPlan) -> WaitPlan:
