@@ -7,7 +7,7 @@ from examples.research_report.evidence import Evidence, heading_shown, quoted
 from examples.research_report.models import DraftRequest, Passage
 from examples.research_report.words import words
 
-NAME = "extractive"
+NAME = "the extractive writer"
 SHORT_ANSWERS_MAX = 3
 SHORT_ANSWER_WORDS_MAX = 60
 FINDINGS_MAX_WHEN_SHORT = 3

@@ -210,7 +210,7 @@ class Draft(Model):
         markdown: The whole text.
         citations: How many places in the text cite a source.
         sources: The sources, in the order of their numbers.
-        writer: Who wrote it: `extractive`, or `model <name>`.
+        writer: Who wrote it: `the extractive writer`, or `model <name>`.
         revision: 1 for the first draft.
     """
 

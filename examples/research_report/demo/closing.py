@@ -69,7 +69,7 @@ def _between(step: StepView, first: str, last: str) -> str:
 
 def _by(output: dict[str, Any]) -> str:
     revised = ", revised once" if output["revisions"] > 1 else ""
-    return f"written by the {output['writer']} writer{revised}"
+    return f"written by {output['writer']}{revised}"
 
 
 def _shown(path: str) -> str:

@@ -52,7 +52,7 @@ OUTPUT = {
     "message": "Not published: rejected.",
     "citations": 3,
     "sources": 2,
-    "writer": "extractive",
+    "writer": "the extractive writer",
     "revisions": 2,
     "path": None,
 }

@@ -40,7 +40,7 @@ def model(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Provider:
 def test_the_steps_lead_from_a_question_to_a_draft(tmp_path: Path) -> None:
     draft = handlers.write_draft(_draft_request(orchard(tmp_path)))
 
-    assert draft.writer == "extractive"
+    assert draft.writer == "the extractive writer"
     assert "Apples are picked in September." in draft.markdown
     assert draft.citations >= 2
 
@@ -94,7 +94,7 @@ def test_a_citation_out_of_thin_air_is_a_failure(tmp_path: Path, model: Provider
 def test_the_stand_in_says_that_it_is_one(tmp_path: Path, model: Provider) -> None:
     draft = handlers.write_extract(_draft_request(orchard(tmp_path)))
 
-    assert draft.writer == "extractive"
+    assert draft.writer == "the extractive writer"
     assert "The model could not be used, so the extractive writer stood in for it." in draft.markdown
     assert model.asked == []
 

@@ -97,7 +97,7 @@ def test_the_extractive_writer_says_what_it_is(tmp_path: Path) -> None:
     draft = write_draft(_request(read_documents(orchard(tmp_path))), None, note="The model was away.")
     how = _section(draft.markdown, "How this report was made")
 
-    assert draft.writer == "extractive"
+    assert draft.writer == "the extractive writer"
     assert "The model was away. Written by the extractive writer: no model took part." in how
     assert "Searched 3 documents with" in how
 
