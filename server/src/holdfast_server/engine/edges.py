@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from holdfast.v1.definition_pb2 import EdgeOn, JoinMode
+from holdfast.v1.definition_pb2 import EDGE_ON_FAILED, JOIN_MODE_ALL, JOIN_MODE_INCLUSIVE, EdgeOn
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.history_pb2 import EdgeOutcome
 from holdfast.v1.payload_pb2 import Payload
@@ -91,7 +91,7 @@ def condition_failure(turn: Turn, scope: Scope, step: StepPlan) -> Failure:
 def takes_failure(scope: Scope, step: StepPlan, outcomes: list[EdgeOutcome]) -> bool:
     """Whether an `on: FAILED` edge among the outcomes was taken, which makes the failure handled."""
     return any(
-        outcome.resolution == st.TAKEN and scope.block.steps[target].after[position].on == EdgeOn.EDGE_ON_FAILED
+        outcome.resolution == st.TAKEN and scope.block.steps[target].after[position].on == EDGE_ON_FAILED
         for outcome, (target, position) in zip(outcomes, step.out, strict=True)
     )
 
@@ -101,7 +101,7 @@ def failure_was_taken(scope: Scope, step: StepPlan) -> bool:
     for target, position in step.out:
         record = scope.steps[target]
         taken = record is not None and record.edges is not None and record.edges[position] == st.TAKEN
-        if taken and scope.block.steps[target].after[position].on == EdgeOn.EDGE_ON_FAILED:
+        if taken and scope.block.steps[target].after[position].on == EDGE_ON_FAILED:
             return True
     return False
 
@@ -116,9 +116,9 @@ def join_verdict(step: StepPlan, record: StepRecord | None) -> Verdict:
     taken = edges.count(st.TAKEN)
     unresolved = edges.count(st.UNRESOLVED)
     mode = step.join_mode
-    if mode == JoinMode.JOIN_MODE_INCLUSIVE:
+    if mode == JOIN_MODE_INCLUSIVE:
         met, lost = unresolved == 0 and taken > 0, unresolved == 0
-    elif mode == JoinMode.JOIN_MODE_ALL:
+    elif mode == JOIN_MODE_ALL:
         met, lost = taken == len(edges), taken + unresolved < len(edges)
     else:
         met, lost = taken >= step.join_count, taken + unresolved < step.join_count

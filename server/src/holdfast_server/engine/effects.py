@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from holdfast.v1.history_pb2 import QueueCause
+from holdfast.v1.history_pb2 import QUEUE_CAUSE_RETURNED
 from holdfast_server.engine import state as st
 from holdfast_server.engine.state import RunState, StepRecord
 from holdfast_server.engine.times import timestamp_us
@@ -147,7 +147,7 @@ def _standing_step(run: RunState, kind: str, path: str, record: StepRecord) -> I
             yield TimerSet(path, Timer.FENCE, record.fence_us)
     elif record.due_us:
         yield TimerSet(path, _due_timer(kind, record), record.due_us)
-    if record.schedule_to_close_us:
+    if record.schedule_to_close_us and not record.fence_us:
         yield TimerSet(path, Timer.SCHEDULE_TO_CLOSE, record.schedule_to_close_us)
     if record.gate is not None and not record.gate.resolution:
         yield GateChanged(path)
@@ -204,7 +204,7 @@ def _run_closed(_run: RunState, _body: Any) -> Iterator[Effect]:
 def _queued(run: RunState, body: Any) -> Iterator[Effect]:
     path = body.path
     record = _record(run, path)
-    if body.cause == QueueCause.QUEUE_CAUSE_RETURNED:
+    if body.cause == QUEUE_CAUSE_RETURNED:
         yield TaskClosed(path)
     if not run.paused:
         yield TaskReady(path, record.attempt, record.queue, record.handler, run.time_us)

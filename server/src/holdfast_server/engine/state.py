@@ -47,6 +47,8 @@ FINAL = frozenset({SUCCEEDED, FAILED, SKIPPED, CANCELED})
 HELD = frozenset({QUEUED, RUNNING})
 """States in which an attempt can be settled: QUEUED too, by a worker that got it from a server that crashed since."""
 
+PAUSED_RUN = RunStateEnum.RUN_STATE_PAUSED
+
 OPEN_RUN = frozenset({RunStateEnum.RUN_STATE_RUNNING, RunStateEnum.RUN_STATE_PAUSED})
 """States of runs that are not closed."""
 
@@ -221,7 +223,7 @@ class RunState:
     @property
     def paused(self) -> bool:
         """Whether nothing new may start."""
-        return self.state == RunStateEnum.RUN_STATE_PAUSED
+        return self.state == PAUSED_RUN
 
     @property
     def root(self) -> Scope:
