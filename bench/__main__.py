@@ -38,8 +38,8 @@ PLANS = {
     "quick": Plan(
         passes=1,
         concurrencies=(10, 100, 500, 2000),
-        load=Load(concurrency=0, warm_up_s=1.5, slices=3, slice_s=1.5, checked_max=1000),
-        runs=Runs(warm_up=30, repeats=3, runs=100),
+        load=Load(concurrency=0, warm_up_s=1.5, slices=3, slice_s=1.3, checked_max=1000),
+        runs=Runs(warm_up=20, repeats=3, runs=80),
     ),
     "full": Plan(
         passes=3,

@@ -11,7 +11,6 @@ from statistics import median
 from typing import Any
 
 from bench.processes import ROLES, Answer, Disk
-from bench.workloads.chain import STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,13 @@ def point_report(answers: Sequence[Answer]) -> PointReport:
         values = [answer.result[name] for answer in answers]
         if isinstance(value, list):
             figures[name] = [entry for entries in values for entry in entries]
-        elif name in {"runs", "checked"}:
+        elif name in {"steps", "runs", "checked"}:
             figures[name] = sum(values)
         else:
             figures[name] = median(values) if isinstance(value, float) else value
     roles = [role for role in ROLES if all(role in answer.cpu for answer in answers)]
     total = {role: [answer.cpu[role].user_s + answer.cpu[role].system_s for answer in answers] for role in roles}
-    steps = [answer.result["runs"] * STEPS for answer in answers]
+    steps = [answer.result["steps"] for answer in answers]
     return PointReport(
         figures=figures,
         cpu_us_per_step={r: median(s / max(1, n) * 1e6 for s, n in zip(total[r], steps, strict=True)) for r in roles},

@@ -1,4 +1,4 @@
-"""What the workloads share: one run of the chain, and the count of its steps in the server's own history."""
+"""What the workloads share: one run of the chain, and its steps as the server's own history dates them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ WORKFLOW = "bench-chain"
 DEFINITION = Path(__file__).parents[1] / "chain.yaml"
 STEPS = 5
 PAYLOAD = "x" * 98  # as JSON, with its quotation marks, 100 bytes
-CHECKERS = 32
+READERS = 32
 # A run that takes this long means that something is broken: better an error than a benchmark that never ends.
 RESULT_TIMEOUT_S = 60.0
 
@@ -37,27 +37,33 @@ async def run_chain(client: Client) -> RunHandle:
     return handle
 
 
-async def count_steps(handles: Sequence[RunHandle]) -> int:
-    """Return how many steps the histories of these runs hold as succeeded.
+async def step_times(handles: Sequence[RunHandle]) -> list[list[float]]:
+    """Return for each of these closed runs when its steps succeeded by its history, in seconds since the epoch.
 
     Raises:
-        WrongRunError: A run has other than five, or did not end well by its history.
+        WrongRunError: A run has other than five succeeded steps, or did not end well by its history.
     """
-    waiting = iter(handles)
+    times: list[list[float]] = [[] for _ in handles]
+    waiting = iter(enumerate(handles))
 
-    async def check() -> int:
-        total = 0
-        for handle in waiting:  # shared by all checkers
-            bodies = [
-                event.WhichOneof("body") async for event in handle.history(payload_view=PayloadView.PAYLOAD_VIEW_REFS)
-            ]
-            steps = bodies.count("step_succeeded")
-            if steps != STEPS or bodies.count("run_succeeded") != 1:
-                raise WrongRunError(f"run {handle.run_id}: {steps} steps succeeded; its events: {bodies}")
-            total += steps
-        return total
+    async def read() -> None:
+        for position, handle in waiting:  # shared by all readers
+            times[position] = await _step_times(handle)
 
-    return sum(await asyncio.gather(*(check() for _ in range(CHECKERS))))
+    await asyncio.gather(*(read() for _ in range(READERS)))
+    return times
+
+
+async def _step_times(handle: RunHandle) -> list[float]:
+    events = [event async for event in handle.history(payload_view=PayloadView.PAYLOAD_VIEW_REFS)]
+    bodies = [event.WhichOneof("body") for event in events]
+    if bodies.count("step_succeeded") != STEPS or bodies.count("run_succeeded") != 1:
+        raise WrongRunError(f"run {handle.run_id} is no chain of {STEPS} succeeded steps; its events: {bodies}")
+    return [
+        event.time.seconds + event.time.nanos * 1e-9
+        for event, body in zip(events, bodies, strict=True)
+        if body == "step_succeeded"
+    ]
 
 
 def evenly(entries: Sequence[T], count: int) -> list[T]:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from bench.percentiles import percentiles
-from bench.workloads.chain import STEPS, count_steps, evenly, run_chain
+from bench.workloads.chain import evenly, run_chain, step_times
 from holdfast import Client, RunHandle
 
 Mark = Callable[[str], None]
@@ -41,7 +41,8 @@ class Point:
         concurrency: Runs in flight.
         steps_per_s: Median over the slices.
         slices: Steps per second of each slice.
-        runs: Runs that ended in the slices; all of them SUCCEEDED.
+        steps: Steps in all slices.
+        runs: Runs that were under way in the slices; all of them SUCCEEDED.
         checked: Of these, how many histories were read and hold exactly five succeeded steps.
         p50_ms: Median time from start to result.
         p99_ms: 99th percentile of it.
@@ -50,6 +51,7 @@ class Point:
     concurrency: int
     steps_per_s: float
     slices: list[float]
+    steps: float
     runs: int
     checked: int
     p50_ms: float
@@ -67,44 +69,61 @@ async def measure(client: Client, load: Load, mark: Mark) -> Point:
         WrongRunError: A run did not do what it should.
         RunNotSucceededError: A run did not succeed.
     """
-    ended: list[tuple[float, float, RunHandle]] = []
+    ended: list[_Ended] = []
     stop = asyncio.Event()
 
     async def keep_one_going() -> None:
         while not stop.is_set():
-            begun = time.perf_counter()
+            begun = time.time()
             handle = await run_chain(client)
-            ended.append((time.perf_counter(), begun, handle))
+            ended.append(_Ended(begun, time.time(), handle))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(load.concurrency):
             group.create_task(keep_one_going())
         await asyncio.sleep(load.warm_up_s)
         mark("begin")
-        first = time.perf_counter()
+        first = time.time()
         await asyncio.sleep(load.slices * load.slice_s)
-        last = time.perf_counter()
+        last = time.time()
         mark("end")
         stop.set()
     return await _point(load, ended, first, last)
 
 
-async def _point(load: Load, ended: list[tuple[float, float, RunHandle]], first: float, last: float) -> Point:
-    counted = [entry for entry in ended if first <= entry[0] < last]
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A run that ended, with when the client began it and had its result, in seconds since the epoch."""
+
+    begun: float
+    ended: float
+    handle: RunHandle
+
+
+async def _point(load: Load, ended: list[_Ended], first: float, last: float) -> Point:
+    """Count the steps that succeeded between two times, by the histories of the runs that were under way.
+
+    Runs begun together go in waves, so counting runs that end would count waves. Where not all histories are read, an
+    even sample stands for all.
+    """
+    under_way = [run for run in ended if run.ended >= first and run.begun < last]
+    chosen = evenly(under_way, load.checked_max)
+    weight = len(under_way) / max(1, len(chosen))
     length = (last - first) / load.slices
-    runs = [0] * load.slices
-    for end, _, _ in counted:
-        runs[min(load.slices - 1, int((end - first) / length))] += 1
-    chosen = evenly([handle for _, _, handle in counted], load.checked_max)
-    steps_per_run = await count_steps(chosen) / len(chosen) if chosen else STEPS
-    rates = [count * steps_per_run / length for count in runs]
-    times = percentiles([end - begun for end, begun, _ in counted])
+    steps = [0.0] * load.slices
+    for times in await step_times([run.handle for run in chosen]):
+        for when in times:
+            if first <= when < last:
+                steps[min(load.slices - 1, int((when - first) / length))] += weight
+    rates = [count / length for count in steps]
+    taken = percentiles([run.ended - run.begun for run in under_way])
     return Point(
         concurrency=load.concurrency,
         steps_per_s=median(rates),
         slices=rates,
-        runs=len(counted),
+        steps=sum(steps),
+        runs=len(under_way),
         checked=len(chosen),
-        p50_ms=times[50] * 1e3,
-        p99_ms=times[99] * 1e3,
+        p50_ms=taken[50] * 1e3,
+        p99_ms=taken[99] * 1e3,
     )

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from bench.percentiles import percentiles
-from bench.workloads.chain import count_steps, run_chain
+from bench.workloads.chain import STEPS, run_chain, step_times
 from bench.workloads.w1 import Mark
 from holdfast import Client, RunHandle
 
@@ -34,6 +34,7 @@ class Latency:
         p50_ms: Median over the repeats of the median time from start to result.
         p95_ms: The same for the 95th percentile.
         p99_ms: The same for the 99th percentile.
+        steps: Steps of all runs.
         runs: Runs in all repeats; all of them SUCCEEDED.
         checked: Of these, how many histories were read and hold exactly five succeeded steps.
     """
@@ -41,6 +42,7 @@ class Latency:
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    steps: float
     runs: int
     checked: int
 
@@ -69,11 +71,12 @@ async def measure(client: Client, sequence: Sequence, mark: Mark) -> Latency:
             times.append(time.perf_counter() - begun)
         repeats.append(percentiles(times))
     mark("end")
-    await count_steps(handles)
+    await step_times(handles)
     return Latency(
         p50_ms=median([times[50] for times in repeats]) * 1e3,
         p95_ms=median([times[95] for times in repeats]) * 1e3,
         p99_ms=median([times[99] for times in repeats]) * 1e3,
+        steps=len(handles) * STEPS,
         runs=len(handles),
         checked=len(handles),
     )

@@ -17,7 +17,7 @@ from bench.workloads.chain import PAYLOAD, STEPS, evenly
 
 def _answer(steps_per_s: float, server_s: float, runs: int = 1000, concurrency: int = 10) -> Answer:
     figures: dict[str, Any] = {"concurrency": concurrency, "steps_per_s": steps_per_s, "slices": [steps_per_s]}
-    figures |= {"runs": runs, "checked": 100, "p50_ms": 2.0, "p99_ms": 4.0}
+    figures |= {"steps": runs * STEPS, "runs": runs, "checked": 100, "p50_ms": 2.0, "p99_ms": 4.0}
     cpu = {role: Cpu(user_s=server_s * 0.75, system_s=server_s * 0.25) for role in ("server", "worker", "client")}
     return Answer(result=figures, cpu=cpu, wall_s=2.0, server_mib=50.0)
 
@@ -65,7 +65,7 @@ def test_the_line_of_a_workload_is_its_best_point() -> None:
 
 
 def test_the_line_of_the_latencies_names_them() -> None:
-    result = {"p50_ms": 6.123456, "p95_ms": 8.0, "p99_ms": 9.0, "runs": 30, "checked": 30}
+    result = {"p50_ms": 6.123456, "p95_ms": 8.0, "p99_ms": 9.0, "steps": 150, "runs": 30, "checked": 30}
     line = json.loads(json_line("W2", [point_report([Answer(result, {}, 1.0, None)])], {}))
 
     assert line["workload"] == "W2"
@@ -76,7 +76,18 @@ def test_tables_fit_a_terminal_and_say_what_was_checked() -> None:
     w1 = table("W1", [point_report([_answer(123456.0, 1.0, concurrency=2000)])])
     w2 = table(
         "W2",
-        [point_report([Answer({"p50_ms": 6.1, "p95_ms": 8.0, "p99_ms": 9.0, "runs": 3, "checked": 3}, {}, 1.0, None)])],
+        [
+            point_report(
+                [
+                    Answer(
+                        {"p50_ms": 6.1, "p95_ms": 8.0, "p99_ms": 9.0, "steps": 15, "runs": 3, "checked": 3},
+                        {},
+                        1.0,
+                        None,
+                    )
+                ]
+            )
+        ],
     )
 
     assert max(map(len, [*w1.splitlines(), *w2.splitlines()])) <= 80
