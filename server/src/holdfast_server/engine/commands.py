@@ -1,4 +1,7 @@
-"""What can be asked of the engine."""
+"""What can be asked of the engine.
+
+Not frozen: making a frozen dataclass costs a call per field, and two of these are made for every step.
+"""
 
 from dataclasses import dataclass, field
 
@@ -26,7 +29,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Start:
     """Begin a run; the first command of its life."""
 
@@ -42,7 +45,7 @@ class Start:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartTask:
     """A worker was handed an attempt."""
 
@@ -52,7 +55,7 @@ class StartTask:
     lease: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CompleteTask:
     """A worker succeeded."""
 
@@ -61,7 +64,7 @@ class CompleteTask:
     output: Payload | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FailTask:
     """An attempt failed: a worker said so, or the server found it (`reported` False)."""
 
@@ -71,7 +74,7 @@ class FailTask:
     reported: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StopTask:
     """A worker stopped as it was asked to."""
 
@@ -79,7 +82,7 @@ class StopTask:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReturnTask:
     """An attempt goes back to its queue untouched."""
 
@@ -87,7 +90,7 @@ class ReturnTask:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FireTimer:
     """The time of a timer has come; ignored if it is void by now."""
 
@@ -95,7 +98,7 @@ class FireTimer:
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SendSignal:
     """A signal for the run."""
 
@@ -103,7 +106,7 @@ class SendSignal:
     payload: Payload | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DecideGate:
     """One person's decision."""
 
@@ -116,35 +119,35 @@ class DecideGate:
     delegate_to: Approvers | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pause:
     """Let nothing new start."""
 
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Resume:
     """End a pause."""
 
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cancel:
     """Ask the run to stop."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terminate:
     """End the run at once."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Retry:
     """Let a closed run go on from what failed."""
 

@@ -41,7 +41,7 @@ from holdfast_server.engine.turn import Entropy, Turn
 __all__ = ["Decision", "decide", "needs", "start_run"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
     """What a command did.
 
@@ -174,7 +174,8 @@ def _turn(
     request: RequestMark | None,
 ) -> Turn:
     now_us = max(now_us, run.time_us)
-    return Turn(run, now_us, entropy, bag, settings, batch, [], deque(), deque(), actor, request)
+    time = timestamp(now_us)
+    return Turn(run, now_us, time, entropy, bag, settings, batch, [], deque(), deque(), actor, request)
 
 
 def _dispatch(turn: Turn, command: c.Command) -> None:

@@ -43,7 +43,7 @@ class Timer(StrEnum):
     RUN_TIMEOUT = "run_timeout"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class TaskReady:
     """An attempt may be handed to a worker."""
 

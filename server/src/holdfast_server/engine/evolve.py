@@ -65,7 +65,7 @@ def start_state(plan: Plan, event: HistoryEvent) -> RunState:
     body = event.run_started
     run = RunState(plan, body.namespace, body.run_id, body.key)
     run.scopes[""] = new_scope("", plan.block)
-    apply(run, event, "run_started", body)
+    apply(run, event, "run_started", body, event.seq, timestamp_us(event.time))
     return run
 
 
@@ -82,7 +82,7 @@ def evolve(run: RunState, event: HistoryEvent) -> None:
     if name is None:
         message = f"event {event.seq} of run {run.run_id} has no body this version knows"
         raise ValueError(message)
-    apply(run, event, name, getattr(event, name))
+    apply(run, event, name, getattr(event, name), event.seq, timestamp_us(event.time))
 
 
 def fold(plan: Plan, events: Iterable[HistoryEvent]) -> RunState:
@@ -94,12 +94,12 @@ def fold(plan: Plan, events: Iterable[HistoryEvent]) -> RunState:
     return run
 
 
-def apply(run: RunState, event: HistoryEvent, name: str, body: Any) -> None:
+def apply(run: RunState, event: HistoryEvent, name: str, body: Any, seq: int, time_us: int) -> None:
     """Applies the named body of an event whose place in the order is known to be right."""
-    run.seq = event.seq
-    run.time_us = timestamp_us(event.time)
+    run.seq = seq
+    run.time_us = time_us
     if event.HasField("request"):
-        run.requests.setdefault(event.request.id, RequestRecord(event.request.hash, event.seq))
+        run.requests.setdefault(event.request.id, RequestRecord(event.request.hash, seq))
         if len(run.requests) > REMEMBERED_REQUESTS:
             del run.requests[next(iter(run.requests))]
     HANDLERS[name](run, event, body)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.history_pb2 import HistoryBatch
 from holdfast_server.engine import effects
@@ -19,7 +21,6 @@ from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.run_names import Finishing, RunNames
 from holdfast_server.engine.settings import EngineSettings
 from holdfast_server.engine.state import RunState, Scope
-from holdfast_server.engine.times import timestamp
 
 __all__ = ["Entropy", "Turn"]
 
@@ -38,6 +39,8 @@ class Turn:
 
     run: RunState
     now_us: int
+    time: Timestamp
+    """The same as events carry it."""
     entropy: Entropy
     bag: PayloadBag
     settings: EngineSettings
@@ -57,7 +60,8 @@ class Turn:
     def emit(self, name: str, body: Any) -> None:
         """Adds an event and applies it."""
         run = self.run
-        event = self.batch.events.add(seq=run.seq + 1, time=timestamp(self.now_us), **{name: body})
+        seq = run.seq + 1
+        event = self.batch.events.add(seq=seq, time=self.time, **{name: body})
         if self.request is not None:
             event.request.CopyFrom(self.request)
             self.request = None
@@ -65,7 +69,7 @@ class Turn:
             event.actor.CopyFrom(self.actor)
             self.actor = None
         stored = getattr(event, name)
-        apply(run, event, name, stored)
+        apply(run, event, name, stored, seq, self.now_us)
         source = effects.SOURCES.get(name)
         if source is not None:
             self.effects.extend(source(run, stored))
