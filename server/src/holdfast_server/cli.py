@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -70,7 +71,9 @@ def dev(
     raise typer.Exit(_run(None, ready_file, flags, (folder,)))
 
 
-def _run(config_file: Path | None, ready_file: Path | None, flags: dict[str, object], folders: tuple[Path, ...]) -> int:
+def _run(
+    config_file: Path | None, ready_file: Path | None, flags: Mapping[str, object], folders: tuple[Path, ...]
+) -> int:
     # Imported here so that `holdfast --help` loads no gRPC.
     import pydantic
 

@@ -40,8 +40,8 @@ async def _register(client: Client, path: Path) -> None:
         # JSON and YAML files of other kinds lie about in any folder.
         return
     try:
-        version = await client.workflows.register(text)
+        answer = await client.workflows.register(text)
     except HoldfastError as error:
         log.warning("a definition has faults", file=path.name, error=str(error))
     else:
-        log.info("registered", file=path.name, workflow=version.name, version=version.version)
+        log.info("registered", file=path.name, workflow=answer.workflow.name, version=answer.workflow.version)
