@@ -16,7 +16,7 @@ from holdfast_server.matching.details import HeartbeatDetails
 from holdfast_server.matching.handing import Handing
 from holdfast_server.matching.leases import LEASED, Lease, QueuedTask
 from holdfast_server.matching.owner import Adopted, HandedOut, Owner
-from holdfast_server.matching.queues import Answer, ParkedPoll
+from holdfast_server.matching.queues import Answer, ParkedPoll, TaskQueue
 from holdfast_server.matching.returns import Returns
 from holdfast_server.matching.settings import MatchingSettings
 from holdfast_server.matching.tokens import TokenInvalidError, Tokens, TokenStaleError
@@ -171,15 +171,11 @@ class Matching:
         Raises:
             SessionSuperseded: A newer process uses the worker's id.
         """
-        worker, answer = self._take(namespace, info, queue, handlers, slots_total)
-        if answer.tasks or park_timeout_us <= 0 or worker.draining or self._draining:
+        worker, at, answer = self._take(namespace, info, queue, handlers, slots_total)
+        if at is None or answer.tasks or park_timeout_us <= 0:
             return answer.tasks
-        at = self._handing.known_queue(namespace, queue)
-        group = worker.serving.get(at) if at is not None else None
-        if at is None or group is None:  # it named no handlers
-            return []
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        poll = ParkedPoll(worker, at, group, self._clock_us() + park_timeout_us, future)
+        poll = ParkedPoll(worker, at, worker.serving[at], self._clock_us() + park_timeout_us, future)
         self._handing.park(poll)
         self._arm()
         try:
@@ -202,7 +198,7 @@ class Matching:
         Raises:
             SessionSuperseded: A newer process uses the worker's id.
         """
-        return self._take(namespace, info, queue, handlers, slots_total)[1].tasks
+        return self._take(namespace, info, queue, handlers, slots_total)[2].tasks
 
     def present(self, namespace: str, info: WorkerInfo) -> Worker:
         """The worker that speaks, for its claims.
@@ -377,12 +373,13 @@ class Matching:
 
     def _take(
         self, namespace: str, info: WorkerInfo, queue: str, handlers: Iterable[str], slots_total: int
-    ) -> tuple[Worker, Answer]:
+    ) -> tuple[Worker, TaskQueue | None, Answer]:
+        """What there is, and the queue it may wait at if there is nothing."""
         now_us = self._clock_us()
         worker = self._seen(namespace, info, now_us)
         served = frozenset(handlers)
         if not served or worker.draining or self._draining:
-            return worker, Answer()
+            return worker, None, Answer()
         if worker.slots_total != slots_total:
             worker.slots_total = slots_total
             self._handing.slots_changed(worker)
@@ -390,7 +387,7 @@ class Matching:
         answer = self._handing.take(worker, at, at.enlist(worker, served), now_us)
         worker.freed = 0
         self._arm()
-        return worker, answer
+        return worker, at, answer
 
     def _adopt(self, worker: Worker, token: bytes) -> Lease:
         """Lets a worker keep what an earlier server gave it and nobody has now.
