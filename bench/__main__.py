@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -13,7 +14,7 @@ from bench.processes import RESULTS, ROLES, Answer, BenchError, Stack, disk_of
 from bench.profile import Recorder, text_of
 from bench.report import PointReport, Progress, head, json_line, machine, point_report, table
 from bench.workloads.w1 import Load
-from bench.workloads.w2 import Sequence as Runs
+from bench.workloads.w2 import Runs
 from holdfast.testing.processes import ProcessError
 
 
@@ -51,10 +52,11 @@ PLANS = {
 WORKLOADS = ("W2", "W1")  # the quiet one first, on a database that is still small
 
 
-def _arguments() -> argparse.Namespace:
+def arguments_of(command_line: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what is asked for; None reads the arguments of this program."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("plan", nargs="?", choices=sorted(PLANS), default="full")
-    parser.add_argument("--quick", action="store_const", const="quick", dest="plan", help="the same as `quick`")
+    parser.add_argument("plan", nargs="?", choices=sorted(PLANS))
+    parser.add_argument("--quick", action="store_true", help="the same as `quick`")
     parser.add_argument("--json", action="store_true", help="one JSON line per workload (also: JSON=1)")
     parser.add_argument("--workload", action="append", choices=sorted(WORKLOADS), help="only this one; may be repeated")
     parser.add_argument("--concurrency", type=int, action="append", help="W1: only this one; may be repeated")
@@ -62,7 +64,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--profile", choices=ROLES, help="record this process with py-spy and print where its time goes"
     )
-    return parser.parse_args()
+    arguments = parser.parse_args(command_line)
+    arguments.plan = "quick" if arguments.quick else arguments.plan or "full"
+    return arguments
 
 
 class Bench:
@@ -150,7 +154,7 @@ def _print(reports: dict[str, list[PointReport]], about: dict[str, object], *, a
 
 def main() -> int:
     """Measure and print; returns the exit code."""
-    arguments = _arguments()
+    arguments = arguments_of()
     as_json = arguments.json or os.environ.get("JSON", "") not in {"", "0"}
     try:
         arguments.folder.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ async def _work(client: Client, order: dict[str, Any]) -> dict[str, Any]:
     if workload == "W1":
         return (await w1.measure(client, w1.Load(**order), _mark)).as_json()
     if workload == "W2":
-        return (await w2.measure(client, w2.Sequence(**order), _mark)).as_json()
+        return (await w2.measure(client, w2.Runs(**order), _mark)).as_json()
     raise ValueError(f"workload: {workload!r} is none of W1, W2")
 
 

@@ -14,22 +14,28 @@ RATE_HZ = 200
 TOP = 25
 # The part of a path by which a place is named: what follows the folder of packages or of sources.
 PLACE = re.compile(r".*(?:site-packages|\bsrc|/lib/python3\.\d+)/(.+)$")
+THREAD = re.compile(r'Thread \S+ "(.+)"$')
+MAIN = "MainThread"
+SHARE_MIN = 0.005
 OWN = re.compile(r"^(holdfast_server|holdfast|bench)(?:/|\.py$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Shares of the samples in which the process was on a CPU.
+    """Where a process was when it was looked at, 200 times a second.
+
+    All but `threads` is about the main thread, where the event loop is, as shares of its samples. Threads that wait for
+    a lock or a queue are now and then taken for busy: they are for comparison only.
 
     Attributes:
-        samples: How many there are.
-        own: By module of ours: share in which it was the innermost of our modules on the stack.
-        packages: By package or standard module: share in which it was at the very top of the stack.
-        functions: By function: share in which it was at the very top of the stack.
-        inclusive: By function of ours: share in which it was on the stack at all.
+        threads: By thread: number of samples in which it was on a CPU.
+        own: By module of ours: in which share it was the innermost of our modules on the stack.
+        packages: By package or standard module: in which share it was at the very top of the stack.
+        functions: By function: in which share it was at the very top of the stack.
+        inclusive: By function of ours: in which share it was on the stack at all.
     """
 
-    samples: int
+    threads: list[tuple[str, int]]
     own: list[tuple[str, float]]
     packages: list[tuple[str, float]]
     functions: list[tuple[str, float]]
@@ -87,19 +93,22 @@ def read_profile(file: Path) -> Profile:
     packages: Counter[str] = Counter()
     functions: Counter[str] = Counter()
     inclusive: Counter[str] = Counter()
-    samples = 0
-    for thread in data["profiles"]:
-        for stack in thread["samples"]:
-            if not stack:
-                continue
-            samples += 1
-            places = [frames[index] for index in stack]
-            innermost = next((place for place, _, _ in reversed(places) if OWN.match(place)), "(none of ours)")
-            own[innermost] += 1
-            packages[_package(places[-1][0])] += 1
-            functions[f"{places[-1][1]} ({places[-1][0]})"] += 1
-            inclusive.update({f"{name} ({place})" for place, name, _ in places if OWN.match(place)})
-    return Profile(samples, *(_shares(counter, samples) for counter in (own, packages, functions, inclusive)))
+    threads = {_thread(thread["name"]): [stack for stack in thread["samples"] if stack] for thread in data["profiles"]}
+    samples = threads.get(MAIN, [])
+    for stack in samples:
+        places = [frames[index] for index in stack]
+        innermost = next((place for place, _, _ in reversed(places) if OWN.match(place)), "(none of ours)")
+        own[innermost] += 1
+        packages[_package(places[-1][0])] += 1
+        functions[f"{places[-1][1]} ({places[-1][0]})"] += 1
+        inclusive.update({f"{name} ({place})" for place, name, _ in places if OWN.match(place)})
+    counted = sorted(((name, len(stacks)) for name, stacks in threads.items()), key=lambda entry: -entry[1])
+    return Profile(counted, *(_shares(counter, len(samples)) for counter in (own, packages, functions, inclusive)))
+
+
+def _thread(name: str) -> str:
+    match = THREAD.match(name)
+    return match.group(1) if match else name
 
 
 def _shares(counter: Counter[str], samples: int) -> list[tuple[str, float]]:
@@ -117,12 +126,13 @@ def _package(place: str) -> str:
 
 def text_of(profile: Profile, role: str) -> str:
     """Return the tables of a profile."""
-    parts = [f"profile of the {role}: {profile.samples:,} samples on a CPU"]
+    parts = [f"profile of the {role}", "", "  by thread, samples on a CPU (200 a second)"]
+    parts += [f"  {count:6,}  {name}" for name, count in profile.threads]
     for title, entries in (
-        ("by module of ours, innermost on the stack", profile.own),
-        ("by package, at the top of the stack", profile.packages),
-        ("by function, at the top of the stack", profile.functions),
-        ("by function of ours, anywhere on the stack", profile.inclusive),
+        ("main thread, by module of ours, innermost on the stack", profile.own),
+        ("main thread, by package, at the top of the stack", profile.packages),
+        ("main thread, by function, at the top of the stack", profile.functions),
+        ("main thread, by function of ours, anywhere on the stack", profile.inclusive),
     ):
-        parts += ["", f"  {title}", *(f"  {share:6.1%}  {name}" for name, share in entries if share >= 0.005)]
+        parts += ["", f"  {title}", *(f"  {share:6.1%}  {name}" for name, share in entries if share >= SHARE_MIN)]
     return "\n".join(parts)

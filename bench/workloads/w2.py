@@ -12,7 +12,7 @@ from holdfast import Client, RunHandle
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class Runs:
     """How many runs to make, one after the other.
 
     Attributes:
@@ -51,21 +51,21 @@ class Latency:
         return asdict(self)
 
 
-async def measure(client: Client, sequence: Sequence, mark: Mark) -> Latency:
+async def measure(client: Client, order: Runs, mark: Mark) -> Latency:
     """Make the runs and take their times; `mark` is called with `begin` and `end` of what counts.
 
     Raises:
         WrongRunError: A run did not do what it should.
         RunNotSucceededError: A run did not succeed.
     """
-    for _ in range(sequence.warm_up):
+    for _ in range(order.warm_up):
         await run_chain(client)
     handles: list[RunHandle] = []
     repeats = []
     mark("begin")
-    for _ in range(sequence.repeats):
+    for _ in range(order.repeats):
         times = []
-        for _ in range(sequence.runs):
+        for _ in range(order.runs):
             begun = time.perf_counter()
             handles.append(await run_chain(client))
             times.append(time.perf_counter() - begun)

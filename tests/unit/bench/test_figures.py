@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.__main__ import arguments_of
 from bench.percentiles import percentiles
 from bench.processes import Answer, BenchError, Cpu, Disk, cpu_of, disk_of, memory_mib_of
 from bench.profile import read_profile, text_of
@@ -33,6 +34,14 @@ def _answer(steps_per_s: float, server_s: float, runs: int = 1000, concurrency: 
 )
 def test_percentiles_are_values_that_were_measured(values: list[float], p50: float, p95: float, p99: float) -> None:
     assert percentiles(values) == {50: p50, 95: p95, 99: p99}
+
+
+@pytest.mark.parametrize(
+    ("command_line", "plan"),
+    [([], "full"), (["full"], "full"), (["quick"], "quick"), (["--quick"], "quick"), (["--quick", "--json"], "quick")],
+)
+def test_the_plan_can_be_said_in_two_ways(command_line: list[str], plan: str) -> None:
+    assert arguments_of(command_line).plan == plan
 
 
 def test_nothing_measured_is_no_number() -> None:
@@ -132,12 +141,15 @@ def test_a_profile_is_told_by_module_package_and_function(tmp_path: Path) -> Non
         {"name": "send", "file": "/x/lib/python3.11/site-packages/grpc/aio/_call.py", "line": 3},
         {"name": "run", "file": "/usr/lib/python3.11/asyncio/base_events.py", "line": 4},
     ]
-    threads = [{"samples": [[3, 0, 1], [3, 0, 1, 2], [3, 0], []]}, {"samples": [[3]]}]
+    threads = [
+        {"name": 'Thread 7 "MainThread"', "samples": [[3, 0, 1], [3, 0, 1, 2], [3, 0], [], [3]]},
+        {"name": 'Thread 8 "Thread-1 (work)"', "samples": [[3]]},
+    ]
     file = tmp_path / "profile.json"
     file.write_text(json.dumps({"shared": {"frames": frames}, "profiles": threads}), encoding="utf-8")
     profile = read_profile(file)
 
-    assert profile.samples == 4
+    assert profile.threads == [("MainThread", 4), ("Thread-1 (work)", 1)]
     assert dict(profile.own) == {
         "holdfast_server/engine/decide.py": 0.5,
         "holdfast_server/app.py": 0.25,
