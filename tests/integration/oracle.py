@@ -65,7 +65,7 @@ class Oracle:
         """How often each activation was begun."""
         return Counter((line.run_id, line.path) for line in self.lines if line.what == RAN)
 
-    def keys(self) -> Iterator[tuple[tuple[str, str], set[str]]]:
+    def idempotency_keys(self) -> Iterator[tuple[tuple[str, str], set[str]]]:
         """The idempotency keys each activation was run under."""
         found: dict[tuple[str, str], set[str]] = {}
         for line in self.lines:

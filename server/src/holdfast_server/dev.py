@@ -30,18 +30,17 @@ async def follow_folder(folder: Path, target: str) -> None:
                 if known.get(path) == changed:
                     continue
                 known[path] = changed
-                await _register(client, path)
+                await _register(client, path.name, path.read_text())
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _register(client: Client, path: Path) -> None:
-    text = path.read_text()
+async def _register(client: Client, name: str, text: str) -> None:
     if "steps" not in text:
         # JSON and YAML files of other kinds lie about in any folder.
         return
     try:
         answer = await client.workflows.register(text)
     except HoldfastError as error:
-        log.warning("a definition has faults", file=path.name, error=str(error))
+        log.warning("a definition has faults", file=name, error=str(error))
     else:
-        log.info("registered", file=path.name, workflow=answer.workflow.name, version=answer.workflow.version)
+        log.info("registered", file=name, workflow=answer.workflow.name, version=answer.workflow.version)

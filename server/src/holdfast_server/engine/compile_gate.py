@@ -48,9 +48,7 @@ def compile_gate(context: CompileContext, step: pb.Step, scope: Scope, path: Ref
         if not action.name:
             context.faults.add((*action_path, "name"), "an action needs a `name`")
         if action.HasField("args"):
-            args = context.json_template(
-                action.args, scope, (*action_path, "args"), opened=action.HasField("args_schema")
-            )
+            args = context.json_template(action.args, scope, (*action_path, "args"), opened=True)
         elif action.HasField("args_schema"):
             context.faults.add((*action_path, "args_schema"), "there are no `args` that could fit it")
     response_path: Ref = (*path, "response_schema")

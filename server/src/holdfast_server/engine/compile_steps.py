@@ -84,8 +84,8 @@ def compile_parts(
     """
     parts = StepParts()
     if step.HasField("input"):
-        # A compute passes its input on as its output, so a schema of either looks into it.
-        opened = input_schema is not None or (checked and step.HasField("compute"))
+        # A compute passes its input on as its output, so a schema of either looks into it; a gate shows it to people.
+        opened = input_schema is not None or step.HasField("gate") or (checked and step.HasField("compute"))
         parts.input = context.json_template(step.input, scope, (*path, "input"), opened=opened)
     parts.on_error = tuple(
         _error_rule(context, step, rule, scope, (*path, "on_error", index), checked=checked)

@@ -9,8 +9,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import assert_never
 
-import orjson
-
 from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.history_pb2 import (
@@ -28,6 +26,7 @@ from holdfast.v1.payload_pb2 import JsonValue, Payload
 from holdfast_server.engine import blocks, commands as c, reopening, state as st
 from holdfast_server.engine.effects import Effect, Timer, TimerSet, standing
 from holdfast_server.engine.expressions import ExpressionError
+from holdfast_server.engine.json_values import encode
 from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
 from holdfast_server.engine.plan import Plan
 from holdfast_server.engine.refusal import Refused, field_path
@@ -347,4 +346,4 @@ def _default_attributes(turn: Turn, plan: Plan, payload: Payload | None, body: R
             raise Refused(
                 ErrorReason.ERROR_REASON_INVALID_REQUEST, f"{field}: {error}", violations=((field, str(error)),)
             ) from error
-        body.attributes[name].CopyFrom(JsonValue(json=orjson.dumps(value).decode()))
+        body.attributes[name].CopyFrom(JsonValue(json=encode(value).decode()))

@@ -3,9 +3,8 @@
 import hashlib
 from collections.abc import Mapping
 
-import orjson
-
 from holdfast.v1.payload_pb2 import Payload, PayloadRef
+from holdfast_server.engine.json_values import JSON_DEPTH_MAX, decode, too_deep
 
 __all__ = ["MissingPayloadError", "PayloadBag", "payload_hash", "payload_size"]
 
@@ -100,7 +99,10 @@ def _decode(payload: Payload) -> object:
     if not payload.data:
         return None
     try:
-        return orjson.loads(payload.data)
-    except orjson.JSONDecodeError as error:
+        if not too_deep(payload.data):
+            return decode(payload.data)
+    except ValueError as error:
         message = f"a payload is not valid JSON: {error}"
         raise OpaquePayloadError(message) from error
+    message = f"a payload is nested deeper than {JSON_DEPTH_MAX} levels, the limit json_depth"
+    raise OpaquePayloadError(message)

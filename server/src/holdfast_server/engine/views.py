@@ -104,7 +104,7 @@ def _opened(record: StepRecord) -> int:
     return record.gate.open_us if record.gate is not None else record.schedule_us
 
 
-def _waiting(reason: WaitingReason, path: str, since_us: int, until_us: int, text: str) -> WaitingOn:
+def _waiting(reason: WaitingReason.ValueType, path: str, since_us: int, until_us: int, text: str) -> WaitingOn:
     made = WaitingOn(reason=reason, step_path=path, message=text)
     if since_us:
         made.since_time.CopyFrom(timestamp(since_us))
@@ -262,7 +262,7 @@ def _gate(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, gate:
     return made
 
 
-def _gate_state(run: RunState, record: StepRecord, gate: GateRecord) -> GateState:
+def _gate_state(run: RunState, record: StepRecord, gate: GateRecord) -> GateState.ValueType:
     if gate.resolution:
         return GateState.GATE_STATE_RESOLVED
     if run.open and record.state in gates.OPEN_STATES:

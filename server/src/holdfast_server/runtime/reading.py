@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-import orjson
 from google.protobuf.message import Message
 
 from holdfast.v1.errors_pb2 import ErrorReason
@@ -11,6 +10,7 @@ from holdfast.v1.payload_pb2 import JsonValue, Payload
 from holdfast.v1.run_pb2 import RunOutcome, RunSummary
 from holdfast_server.engine import views
 from holdfast_server.engine.expressions import Expression, ExpressionError
+from holdfast_server.engine.json_values import decode_exact, encode
 from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.run_names import RunNames
@@ -129,7 +129,7 @@ class Reading:
             raise Refused(
                 ErrorReason.ERROR_REASON_QUERY_FAILED, message, violations=(("query", str(error)),)
             ) from error
-        return Payload(data=orjson.dumps(value))
+        return Payload(data=encode(value))
 
     async def events(
         self, namespace: str, run_id: str, after_seq: int, limit: int, max_bytes: int = 4 * 1024 * 1024
@@ -235,6 +235,6 @@ class Reading:
         if row.close_time_us:
             made.close_time.CopyFrom(timestamp(row.close_time_us))
         if row.attributes_json:
-            for name, value in orjson.loads(row.attributes_json).items():
-                made.attributes[name].CopyFrom(JsonValue(json=orjson.dumps(value).decode()))
+            for name, value in decode_exact(row.attributes_json).items():
+                made.attributes[name].CopyFrom(JsonValue(json=encode(value).decode()))
         return made

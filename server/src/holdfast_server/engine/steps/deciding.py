@@ -7,7 +7,6 @@ at, then the decision must be on exactly what was shown, then the person and wha
 from collections.abc import Sequence
 
 import jsonpatch
-import orjson
 
 from holdfast.v1.definition_pb2 import Approvers, Decision
 from holdfast.v1.errors_pb2 import ErrorReason
@@ -15,6 +14,7 @@ from holdfast.v1.gate_pb2 import GateContent, Resolution
 from holdfast.v1.history_pb2 import GateDecisionRecorded, GateRevised, ReviseCause
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine.commands import DecideGate
+from holdfast_server.engine.json_values import encode
 from holdfast_server.engine.payloads import OpaquePayloadError
 from holdfast_server.engine.plan import StepPlan
 from holdfast_server.engine.refusal import Refused, field_path
@@ -257,7 +257,7 @@ def _edit(turn: Turn, scope: Scope, step: StepPlan, payload: Payload | None) -> 
             cause=ReviseCause.REVISE_CAUSE_EDIT,
             content=content,
             content_hash=gates.content_hash(content),
-            difference=turn.bag.intern(Payload(data=orjson.dumps(difference))),
+            difference=turn.bag.intern(Payload(data=encode(difference))),
         ),
     )
 

@@ -6,13 +6,12 @@ first resolution closes the gate.
 
 import hashlib
 
-import orjson
-
 from holdfast.v1.definition_pb2 import Approvers, Decision, OnDeadline
 from holdfast.v1.gate_pb2 import GateContent, GateDecision, GateReason, ProposedAction, Resolution, ResolutionRule
 from holdfast.v1.history_pb2 import GateOpened, GateResolved, GateRevised, ReviseCause
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine import failures, outcomes, rendering, state as st
+from holdfast_server.engine.json_values import encode
 from holdfast_server.engine.payloads import OpaquePayloadError
 from holdfast_server.engine.plan import GatePlan, StepPlan
 from holdfast_server.engine.state import GateRecord, Scope, StepRecord
@@ -72,8 +71,21 @@ def _content(turn: Turn, scope: Scope, step: StepPlan, gate: GatePlan) -> GateCo
         if gate.args is not None:
             subject = rendering.render(turn, scope, gate.args, f"`args` of step {step.name!r}")
     if subject is not None:
+        _check_readable(turn, step, subject)
         content.subject.CopyFrom(subject)
     return content
+
+
+def _check_readable(turn: Turn, step: StepPlan, subject: Payload) -> None:
+    """Fails the gate now rather than when somebody has decided on it: its output will hold what was shown.
+
+    Raises:
+        StepFault: ExpressionError.
+    """
+    try:
+        turn.bag.decode(subject)
+    except OpaquePayloadError as error:
+        raise rendering.expression_fault(error, f"what gate {step.name!r} shows") from error
 
 
 def body_payload(turn: Turn, step: StepPlan, text: str) -> Payload:
@@ -178,13 +190,9 @@ def _resolved(
 
 def _succeed(turn: Turn, scope: Scope, step: StepPlan, payload: Payload | None) -> None:
     gate = _gate(scope, step)
+    output = Payload(data=_output(turn, gate, payload))
     try:
-        output = Payload(data=_output(turn, gate, payload))
         rendering.check_size(turn, output, f"the output of gate {step.name!r}")
-    except OpaquePayloadError as error:
-        fault = rendering.expression_fault(error, f"what gate {step.name!r} shows")
-        outcomes.fail(turn, scope, step, fault.failure)
-        return
     except rendering.StepFault as fault:
         outcomes.fail(turn, scope, step, fault.failure)
         return
@@ -202,7 +210,7 @@ def _output(turn: Turn, gate: GateRecord, payload: Payload | None) -> bytes:
         "decided_at": iso(gate.resolve_us),
         "decisions": [_decision(turn, decision) for decision in gate.decisions],
     }
-    return orjson.dumps(value)
+    return encode(value)
 
 
 def _decision(turn: Turn, decision: GateDecision) -> dict[str, object]:
