@@ -16,6 +16,9 @@ TOP = 25
 PLACE = re.compile(r".*(?:site-packages|\bsrc|/lib/python3\.\d+)/(.+)$")
 THREAD = re.compile(r'Thread \S+ "(.+)"$')
 MAIN = "MainThread"
+# Modules that only start the loop: what runs directly above them is the loop itself and gRPC.
+FRAME = re.compile(r"(holdfast|holdfast_server)/(cli|__main__|worker/module)\b|bench/load\.py")
+LOOP = "(event loop and gRPC)"
 SHARE_MIN = 0.005
 OWN = re.compile(r"^(holdfast_server|holdfast|bench)(?:/|\.py$)")
 
@@ -29,6 +32,7 @@ class Profile:
 
     Attributes:
         threads: By thread: number of samples in which it was on a CPU.
+        rooms: By folder of ours (the server's layers): in which share it was the innermost of ours on the stack.
         own: By module of ours: in which share it was the innermost of our modules on the stack.
         packages: By package or standard module: in which share it was at the very top of the stack.
         functions: By function: in which share it was at the very top of the stack.
@@ -36,6 +40,7 @@ class Profile:
     """
 
     threads: list[tuple[str, int]]
+    rooms: list[tuple[str, float]]
     own: list[tuple[str, float]]
     packages: list[tuple[str, float]]
     functions: list[tuple[str, float]]
@@ -89,6 +94,7 @@ def read_profile(file: Path) -> Profile:
     frames = [
         (_place(frame.get("file") or ""), frame["name"], frame.get("line") or 0) for frame in data["shared"]["frames"]
     ]
+    rooms: Counter[str] = Counter()
     own: Counter[str] = Counter()
     packages: Counter[str] = Counter()
     functions: Counter[str] = Counter()
@@ -97,13 +103,16 @@ def read_profile(file: Path) -> Profile:
     samples = threads.get(MAIN, [])
     for stack in samples:
         places = [frames[index] for index in stack]
-        innermost = next((place for place, _, _ in reversed(places) if OWN.match(place)), "(none of ours)")
+        innermost = next((p for p, _, _ in reversed(places) if OWN.match(p) and not FRAME.match(p)), LOOP)
         own[innermost] += 1
+        rooms["/".join(innermost.split("/")[:2])] += 1
         packages[_package(places[-1][0])] += 1
         functions[f"{places[-1][1]} ({places[-1][0]})"] += 1
         inclusive.update({f"{name} ({place})" for place, name, _ in places if OWN.match(place)})
     counted = sorted(((name, len(stacks)) for name, stacks in threads.items()), key=lambda entry: -entry[1])
-    return Profile(counted, *(_shares(counter, len(samples)) for counter in (own, packages, functions, inclusive)))
+    return Profile(
+        counted, *(_shares(counter, len(samples)) for counter in (rooms, own, packages, functions, inclusive))
+    )
 
 
 def _thread(name: str) -> str:
@@ -129,6 +138,7 @@ def text_of(profile: Profile, role: str) -> str:
     parts = [f"profile of the {role}", "", "  by thread, samples on a CPU (200 a second)"]
     parts += [f"  {count:6,}  {name}" for name, count in profile.threads]
     for title, entries in (
+        ("main thread, by room of ours, innermost on the stack", profile.rooms),
         ("main thread, by module of ours, innermost on the stack", profile.own),
         ("main thread, by package, at the top of the stack", profile.packages),
         ("main thread, by function, at the top of the stack", profile.functions),

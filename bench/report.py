@@ -1,16 +1,20 @@
 """Prints what was measured: tables for people, one JSON line per workload for programs."""
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from os import cpu_count
 from statistics import median
 from typing import Any
 
 from bench.processes import ROLES, Answer, Disk
+
+
+# Load average per core above which other programs disturb the measurement.
+LOAD_QUIET = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ def machine(disk: Disk) -> dict[str, Any]:
     """Return what the figures depend on."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "cores": cpu_count(),
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -107,7 +112,15 @@ def head(about: Mapping[str, Any]) -> str:
         f"database on {about['file_system']}; append of 4 KiB with fsync: {about['fsync_ms']:.2f} ms (median)\n"
         "server, one worker and client are processes of their own; SQLite synchronous=FULL;\n"
         "chains of five steps with a handler that does nothing; payloads of 100 bytes\n"
+        f"{_disturbed(about)}"
     )
+
+
+def _disturbed(about: Mapping[str, Any]) -> str:
+    """Return a warning if the machine had other work: figures are worse then."""
+    if about["load_before"] <= LOAD_QUIET * about["cores"]:
+        return ""
+    return f"THE MACHINE WAS NOT QUIET: load average {about['load_before']:.1f} before the start\n"
 
 
 def table(workload: str, reports: Sequence[PointReport]) -> str:

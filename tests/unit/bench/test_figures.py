@@ -140,9 +140,10 @@ def test_a_profile_is_told_by_module_package_and_function(tmp_path: Path) -> Non
         {"name": "decide", "file": "/x/server/src/holdfast_server/engine/decide.py", "line": 2},
         {"name": "send", "file": "/x/lib/python3.11/site-packages/grpc/aio/_call.py", "line": 3},
         {"name": "run", "file": "/usr/lib/python3.11/asyncio/base_events.py", "line": 4},
+        {"name": "main", "file": "/x/server/src/holdfast_server/cli.py", "line": 5},
     ]
     threads = [
-        {"name": 'Thread 7 "MainThread"', "samples": [[3, 0, 1], [3, 0, 1, 2], [3, 0], [], [3]]},
+        {"name": 'Thread 7 "MainThread"', "samples": [[4, 3, 0, 1], [4, 3, 0, 1, 2], [4, 3, 0], [], [4, 3]]},
         {"name": 'Thread 8 "Thread-1 (work)"', "samples": [[3]]},
     ]
     file = tmp_path / "profile.json"
@@ -153,8 +154,9 @@ def test_a_profile_is_told_by_module_package_and_function(tmp_path: Path) -> Non
     assert dict(profile.own) == {
         "holdfast_server/engine/decide.py": 0.5,
         "holdfast_server/app.py": 0.25,
-        "(none of ours)": 0.25,
+        "(event loop and gRPC)": 0.25,
     }
+    assert dict(profile.rooms)["holdfast_server/engine"] == 0.5
     assert dict(profile.packages)["grpc"] == 0.25
     assert dict(profile.functions)["decide (holdfast_server/engine/decide.py)"] == 0.25
     assert dict(profile.inclusive)["serve (holdfast_server/app.py)"] == 0.75
