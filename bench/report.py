@@ -12,7 +12,6 @@ from typing import Any
 
 from bench.processes import ROLES, Answer, Disk
 
-
 # Load average per core above which other programs disturb the measurement.
 LOAD_QUIET = 0.25
 
