@@ -62,7 +62,7 @@ def needs(run: RunState) -> list[bytes]:
 
     More than a command needs, but never less: which steps a command starts is known only by deciding it.
     """
-    if not run.large:
+    if not run.large and not run.open_gates:
         return []
     wanted = run.plan.deep_refs
     hashes = [
@@ -70,13 +70,11 @@ def needs(run: RunState) -> list[bytes]:
         for head, digest in run.large.items()
         if head in wanted or (head[0] == "signals" and run.plan.looks_into_signals)
     ]
-    for scope in run.scopes.values():
-        for record in scope.steps:
-            if record is not None and record.gate is not None and not record.gate.resolution:
-                content = record.gate.content
-                if content.HasField("subject") and content.subject.HasField("ref"):
-                    hashes.append(content.subject.ref.sha256)
-                hashes.extend(one.payload.ref.sha256 for one in record.gate.decisions if one.payload.HasField("ref"))
+    for path in run.open_gates:
+        gate = deciding.find_gate(run, path)[3]
+        if gate.content.HasField("subject") and gate.content.subject.HasField("ref"):
+            hashes.append(gate.content.subject.ref.sha256)
+        hashes.extend(one.payload.ref.sha256 for one in gate.decisions if one.payload.HasField("ref"))
     return hashes
 
 

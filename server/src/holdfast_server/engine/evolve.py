@@ -204,6 +204,7 @@ def _terminated(run: RunState, _event: HistoryEvent, body: RunTerminated) -> Non
     _close(run, RunStateEnum.RUN_STATE_TERMINATED)
     run.cancel_reason = body.reason
     run.waits.clear()
+    run.open_gates.clear()
     for scope in run.scopes.values():
         scope.unfinished = 0
         for index in range(len(scope.steps)):
@@ -275,6 +276,8 @@ def _finish(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, sta
     scope.unfinished -= 1
     if step.kind == "wait":
         run.waits.pop(scope.path(step), None)
+    if record.gate is not None:
+        run.open_gates.pop(scope.path(step), None)
 
 
 def _resolve(scope: Scope, edges: Iterable[Any]) -> None:
@@ -371,6 +374,7 @@ def _gate_opened(run: RunState, _event: HistoryEvent, body: GateOpened) -> None:
     record.revision = body.revision
     record.schedule_to_close_us = 0  # a review takes the time it takes; the clock starts anew with the next attempt
     record.due_us = timestamp_us(body.deadline_time) if body.HasField("deadline_time") else 0
+    run.open_gates[body.path] = None
     record.gate = GateRecord(
         body.reason,
         body.content,
@@ -420,6 +424,7 @@ def _gate_revised(run: RunState, _event: HistoryEvent, body: GateRevised) -> Non
 
 def _gate_resolved(run: RunState, _event: HistoryEvent, body: GateResolved) -> None:
     record, gate = _gate(run, body.path)
+    run.open_gates.pop(body.path, None)
     gate.resolution = body.resolution
     gate.rule = body.rule
     gate.resolve_us = run.time_us

@@ -209,6 +209,8 @@ class RunState:
     scopes: dict[str, Scope] = field(default_factory=dict)
     waits: dict[str, None] = field(default_factory=dict)
     """Paths of open waits, oldest first."""
+    open_gates: dict[str, None] = field(default_factory=dict)
+    """Paths of gates that are not resolved, oldest first."""
     signals: dict[int, BufferedSignal] = field(default_factory=dict)
     """By the sequence number of their event, oldest first."""
     requests: dict[str, RequestRecord] = field(default_factory=dict)

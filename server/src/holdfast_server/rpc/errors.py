@@ -1,6 +1,8 @@
 """The one table from refusals to gRPC statuses, and how they are put on the wire."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -12,10 +14,9 @@ from grpc import aio
 from holdfast.v1.errors_pb2 import ErrorReason, FieldViolation, ItemError
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.journal.group_commit import JournalFullError
-from holdfast_server.matching.workers import SessionSuperseded
 from holdfast_server.store.port import StoreError
 
-__all__ = ["CODES", "abort", "as_refusal", "item_error", "mapped", "refusal_of"]
+__all__ = ["CODES", "abort", "as_refusal", "item_error", "mapped", "streamed"]
 
 log = structlog.get_logger("holdfast.rpc")
 
@@ -73,22 +74,12 @@ def as_refusal(error: Exception) -> Refused | None:
     """What a caller is told of an error; None if it is not meant for callers."""
     if isinstance(error, Refused):
         return error
-    if isinstance(error, SessionSuperseded):
-        return Refused(R.ERROR_REASON_ILLEGAL_STATE, f"{error}; give each worker process an id of its own")
     if isinstance(error, JournalFullError):
         facts = {"limit": "uncommitted_transitions", "value": str(error.limit)}
         return Refused(R.ERROR_REASON_STORE_UNAVAILABLE, f"{error}; try again", facts)
     if isinstance(error, StoreError):
         return Refused(R.ERROR_REASON_STORE_UNAVAILABLE, f"the database is not available: {error}")
     return None
-
-
-def refusal_of(error: Refused | StoreError) -> Refused:
-    """The same for errors that are always meant for callers."""
-    refused = as_refusal(error)
-    if refused is None:
-        raise error
-    return refused
 
 
 def item_error(refused: Refused) -> ItemError:
@@ -129,26 +120,47 @@ async def abort(context: Context, refused: Refused) -> NoReturn:
     await context.abort(CODES[refused.reason], status.message, trailers)
 
 
+def _told(error: Exception, method: str) -> Refused:
+    """What a caller is told of any error; a fault of the server goes to its log and is a clean INTERNAL."""
+    refused = as_refusal(error)
+    if refused is None:
+        log.error("a call failed by a fault of the server", method=method, exc_info=error)
+        message = f"a fault of the server: {type(error).__name__}; see its log"
+        refused = Refused(R.ERROR_REASON_INTERNAL, message)
+    return refused
+
+
 def mapped(
     method: Callable[[Any, Request, Context], Awaitable[Answer]],
 ) -> Callable[[Any, Request, Context], Awaitable[Answer]]:
-    """Wraps a unary method so that refusals become statuses and faults a clean INTERNAL."""
+    """Wraps a method with one answer so that refusals become statuses."""
 
+    @wraps(method)
     async def call(self: Any, request: Request, context: Context) -> Answer:
         try:
             return await method(self, request, context)
         except aio.AbortError:
             raise
         except Exception as error:
-            refused = as_refusal(error)
-            if refused is None:
-                log.exception("a call failed by a fault of the server", method=method.__qualname__)
-                refused = Refused(
-                    R.ERROR_REASON_INTERNAL, f"a fault of the server: {type(error).__name__}; see its log"
-                )
-            await abort(context, refused)
+            await abort(context, _told(error, method.__qualname__))
 
-    call.__name__ = method.__name__
-    call.__qualname__ = method.__qualname__
-    call.__doc__ = method.__doc__
+    return call
+
+
+def streamed(
+    method: Callable[[Any, Request, Context], AsyncGenerator[Answer, None]],
+) -> Callable[[Any, Request, Context], AsyncIterator[Answer]]:
+    """Wraps a method with a stream of answers so that refusals become statuses."""
+
+    @wraps(method)
+    async def call(self: Any, request: Request, context: Context) -> AsyncIterator[Answer]:
+        try:
+            async with aclosing(method(self, request, context)) as answers:
+                async for answer in answers:
+                    yield answer
+        except aio.AbortError:
+            raise
+        except Exception as error:
+            await abort(context, _told(error, method.__qualname__))
+
     return call

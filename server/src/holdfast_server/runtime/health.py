@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.operations_service_pb2 import HealthState
+from holdfast_server.engine.refusal import Refused
 from holdfast_server.store.port import StoreError
 
 __all__ = ["Health"]
@@ -26,6 +28,7 @@ class Health:
         self._retry_s = retry_s
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
+        self._sleepers: set[asyncio.Event] = set()
         self.state = HealthState.HEALTH_STATE_OK
         self.message = ""
 
@@ -49,6 +52,23 @@ class Health:
     def draining(self) -> None:
         """The server is going down."""
         self._set(HealthState.HEALTH_STATE_DRAINING, "the server is going down")
+        for wake in self._sleepers:
+            wake.set()
+
+    async def sleep(self, wake: asyncio.Event) -> None:
+        """Waits for an event on behalf of a call that lasts: such calls end when the server goes down.
+
+        Raises:
+            Refused: DRAINING.
+        """
+        if self.state != HealthState.HEALTH_STATE_DRAINING:
+            self._sleepers.add(wake)
+            try:
+                await wake.wait()
+            finally:
+                self._sleepers.discard(wake)
+        if self.state == HealthState.HEALTH_STATE_DRAINING:
+            raise Refused(ErrorReason.ERROR_REASON_DRAINING, "the server is going down; try again")
 
     async def close(self) -> None:
         """Stops probing."""

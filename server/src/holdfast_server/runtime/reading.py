@@ -1,6 +1,6 @@
 """Reads of runs, open or closed: what is answered is on disk, and no worker is involved."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from google.protobuf.message import Message
 
@@ -9,7 +9,7 @@ from holdfast.v1.history_pb2 import HistoryBatch, HistoryEvent
 from holdfast.v1.payload_pb2 import JsonValue, Payload
 from holdfast.v1.run_pb2 import RunOutcome, RunSummary
 from holdfast_server.engine import views
-from holdfast_server.engine.expressions import Expression, ExpressionError
+from holdfast_server.engine.expressions import Expression, ExpressionError, deep_heads
 from holdfast_server.engine.json_values import decode_exact, encode
 from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
 from holdfast_server.engine.refusal import Refused
@@ -17,26 +17,15 @@ from holdfast_server.engine.run_names import RunNames
 from holdfast_server.engine.state import RunState
 from holdfast_server.engine.times import timestamp
 from holdfast_server.runtime.host import RunHost, Watcher
+from holdfast_server.runtime.pieces import payloads_in
 from holdfast_server.runtime.residence import fold_run
 from holdfast_server.runtime.runtime import Runtime
 from holdfast_server.store.port import RunRow
 
-__all__ = ["Reading", "payloads_in"]
+__all__ = ["Reading"]
 
-
-def payloads_in(message: Message) -> Iterable[Payload]:
-    """All payloads inside a message, at any depth, that are references."""
-    for descriptor, value in message.ListFields():
-        if descriptor.message_type is None:
-            continue
-        if descriptor.message_type.GetOptions().map_entry:
-            continue
-        for child in value if descriptor.is_repeated else (value,):
-            if isinstance(child, Payload):
-                if child.HasField("ref"):
-                    yield child
-            else:
-                yield from payloads_in(child)
+OUTPUT_REF = 3
+"""Parts of `steps.<name>.output`; a shorter reference to steps means all they have."""
 
 
 class Reading:
@@ -120,7 +109,10 @@ class Reading:
             Refused: QUERY_FAILED.
             StoreError: the disk does not answer.
         """
-        loaded = await self._runtime.payloads.load(list(run.large.values()))
+        heads = deep_heads(expression.refs)
+        every = any(ref[0] == "steps" and len(ref) < OUTPUT_REF for ref in expression.refs)
+        wanted = [digest for head, digest in run.large.items() if every or head in heads or head[:1] in heads]
+        loaded = await self._runtime.payloads.load(wanted)
         names = RunNames(run, run.root, PayloadBag(loaded))
         try:
             value = expression.value(names)
@@ -235,6 +227,7 @@ class Reading:
         if row.close_time_us:
             made.close_time.CopyFrom(timestamp(row.close_time_us))
         if row.attributes_json:
-            for name, value in decode_exact(row.attributes_json).items():
+            attributes = decode_exact(row.attributes_json)
+            for name, value in attributes.items() if isinstance(attributes, dict) else ():
                 made.attributes[name].CopyFrom(JsonValue(json=encode(value).decode()))
         return made

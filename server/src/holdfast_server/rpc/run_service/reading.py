@@ -9,7 +9,8 @@ from holdfast.v1 import run_service_pb2 as pb
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.run_pb2 import RunSummary
 from holdfast_server.engine import views
-from holdfast_server.engine.expressions import ExpressionError, compile_expression
+from holdfast_server.engine.compile import compile_query
+from holdfast_server.engine.expressions import ExpressionError
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.state import RunState
 from holdfast_server.engine.times import timestamp_us
@@ -153,7 +154,7 @@ class ReadingMethods(Base):
                 )
         else:
             try:
-                expression = compile_expression(request.expression)
+                expression = compile_query(run.plan, request.expression)
             except ExpressionError as error:
                 message = f"the expression does not compile: {error}"
                 raise Refused(
