@@ -293,12 +293,15 @@ class Runtime:
     def _closed(self, host: RunHost) -> None:
         self._drop_outside(host)
         run = host.state
+        if run.open:
+            # Someone reopened it before its end was on disk; the effects of that follow.
+            return
         if host.closers:
             outcome = views.outcome(run)
             closers, host.closers = host.closers, None
             for closer in closers:
                 closer(outcome)
-        if not run.open and host.durable_seq == run.seq:
+        if host.durable_seq == run.seq:
             self.residence.remove(host)
 
     def _drop_outside(self, host: RunHost) -> None:
@@ -388,6 +391,8 @@ class Runtime:
             return
         host.loading = asyncio.get_running_loop().create_future()
         try:
+            # What it decided before the fault may still be on its way to the disk.
+            await self.journal.durable()
             run = await fold_run(self.store, self.catalog, host.key)
         finally:
             host.loading.set_result(None)
@@ -400,6 +405,7 @@ class Runtime:
         host.durable_seq = run.seq
         host.stale = False
         if run.open and not host.quarantined:
+            self.residence.claim_key(host)
             for effect in fx.standing(run):
                 self.perform(host, effect)
             asyncio.get_running_loop().call_soon(self.matching.dispatch)
