@@ -1,5 +1,6 @@
 """Decision tables of attempts: which failures are tried again, when, and which patterns match them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -177,7 +178,7 @@ def test_too_large_an_output_tells_the_worker_which_limit() -> None:
     assert "payload_bytes is 10" in play.rejection.message
 
 
-SETTLED = {
+SETTLED: dict[str, tuple[Callable[[Play], object], bool]] = {
     "complete": (lambda play: play.complete("a", 1), True),
     "fail, tried again": (lambda play: play.fail("a"), True),
     "fail for good": (lambda play: play.fail("a", retryable=False), True),

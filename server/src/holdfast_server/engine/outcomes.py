@@ -3,7 +3,6 @@
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.history_pb2 import (
     CancelCause,
-    EdgeOutcome,
     SkipReason,
     StepCanceled,
     StepFailed,
@@ -48,7 +47,7 @@ def succeed(
     outcomes = edges.resolve(turn, scope, step, st.SUCCEEDED, output, None)
     body = StepSucceeded(path=scope.path(step), attempt=attempt, output=output, edges=outcomes, answered_by=answered_by)
     turn.emit("step_succeeded", body)
-    _look_at(turn, scope, step, outcomes)
+    _look_at(turn, scope, step)
 
 
 def fail(turn: Turn, scope: Scope, step: StepPlan, failure: Failure, *, attempt: int = 0) -> None:
@@ -61,7 +60,7 @@ def fail(turn: Turn, scope: Scope, step: StepPlan, failure: Failure, *, attempt:
     )
     body = StepFailed(path=scope.path(step), attempt=attempt, failure=failure, edges=outcomes, handled=handled)
     turn.emit("step_failed", body)
-    _look_at(turn, scope, step, outcomes)
+    _look_at(turn, scope, step)
 
 
 def skip(turn: Turn, scope: Scope, step: StepPlan, reason: SkipReason.ValueType) -> None:
@@ -71,7 +70,7 @@ def skip(turn: Turn, scope: Scope, step: StepPlan, reason: SkipReason.ValueType)
     if reason == SkipReason.SKIP_REASON_JOIN_NOT_MET and step.exclusive_sources:
         body.unhandled_paths.extend(_unhandled(scope, step))
     turn.emit("step_skipped", body)
-    _look_at(turn, scope, step, outcomes)
+    _look_at(turn, scope, step)
 
 
 def _unhandled(scope: Scope, join: StepPlan) -> list[str]:
@@ -94,10 +93,10 @@ def cancel(turn: Turn, scope: Scope, step: StepPlan, cause: CancelCause.ValueTyp
     """Ends an activation that was asked to stop."""
     outcomes = edges.resolve(turn, scope, step, st.CANCELED, None, None)
     turn.emit("step_canceled", StepCanceled(path=scope.path(step), attempt=attempt, cause=cause, edges=outcomes))
-    _look_at(turn, scope, step, outcomes)
+    _look_at(turn, scope, step)
 
 
-def _look_at(turn: Turn, scope: Scope, step: StepPlan, outcomes: list[EdgeOutcome]) -> None:
-    for (target, _position), outcome in zip(step.out, outcomes, strict=True):
-        if outcome.resolution and scope.state_of(target) == st.PENDING:
+def _look_at(turn: Turn, scope: Scope, step: StepPlan) -> None:
+    for target, _position in step.out:
+        if scope.state_of(target) == st.PENDING:
             turn.work.append((scope, target))

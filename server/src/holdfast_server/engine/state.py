@@ -234,11 +234,11 @@ class RunState:
 
     def locate(self, path: str) -> tuple[Scope, StepPlan] | None:
         """The scope and step an activation path names; None if there is no such activation."""
-        head, slash, name = path.rpartition("/")
-        scope = self.scopes.get(head + slash)
+        start = path.rfind("/") + 1
+        scope = self.scopes.get(path[:start])
         if scope is None:
             return None
-        index = scope.block.by_name.get(name)
+        index = scope.block.by_name.get(path[start:])
         return None if index is None else (scope, scope.block.steps[index])
 
     def activations(self) -> Iterator[tuple[Scope, StepPlan, StepRecord | None]]:

@@ -61,14 +61,18 @@ class Turn:
         """Adds an event and applies it."""
         run = self.run
         seq = run.seq + 1
-        event = self.batch.events.add(seq=seq, time=self.time, **{name: body})
+        # Merging into what is there costs a third of handing the parts to `add`.
+        event = self.batch.events.add()
+        event.seq = seq
+        event.time.MergeFrom(self.time)
+        stored = getattr(event, name)
+        stored.MergeFrom(body)
         if self.request is not None:
             event.request.CopyFrom(self.request)
             self.request = None
         if self.actor is not None:
             event.actor.CopyFrom(self.actor)
             self.actor = None
-        stored = getattr(event, name)
         apply(run, event, name, stored, seq, self.now_us)
         source = effects.SOURCES.get(name)
         if source is not None:
