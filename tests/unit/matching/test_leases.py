@@ -59,6 +59,33 @@ def test_settling_a_lease_that_ended_meanwhile_leaves_the_next_attempt_alone() -
     assert [task.attempt for task in world.take()] == [2]
 
 
+def test_settling_a_lease_that_ended_meanwhile_leaves_the_next_lease_alone() -> None:
+    world = World()
+    world.offer(7)
+    (task,) = world.take()
+    claim = world.matching.claim(world.matching.present(NAMESPACE, info()), task.token)
+    world.beat(all_held=True)
+    world.offer(7)
+    again = world.take("w2")
+
+    world.matching.settled(claim)
+
+    assert world.beat("w2", again) == [HELD]
+
+
+def test_a_lease_that_went_back_is_stale_although_nobody_has_the_attempt_now() -> None:
+    world = World()
+    world.offer(7)
+    tasks = world.take()
+    world.beat(all_held=True)
+    world.offer(7)
+
+    with pytest.raises(TokenStaleError):
+        _claim(world, tasks[0].token)
+    assert world.beat(tasks=tasks) == [LOST]
+    assert len(world.take("w2")) == 1
+
+
 def test_a_silent_worker_loses_what_it_has_after_30_s() -> None:
     world = World()
     world.offer(1, 2)
