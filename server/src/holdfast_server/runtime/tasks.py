@@ -20,6 +20,9 @@ from holdfast_server.runtime.runtime import Runtime
 __all__ = ["Tasks", "idempotency_key"]
 
 LEASES_PER_EPOCH_BITS = 20
+NO_PAYLOADS = PayloadBag()
+"""For StartTask, which looks at no payload and makes none."""
+
 OVERHEAD_BYTES = 512
 """About what a task weighs without its input."""
 
@@ -60,7 +63,7 @@ class Tasks:
             return None
         lease = max(record.lease, self._first_lease) + 1
         command = StartTask(task.path, task.attempt, worker.id, lease)
-        self._runtime.apply(host, command, PayloadBag(), lazy=True)
+        self._runtime.apply(host, command, NO_PAYLOADS, lazy=True)
         step = found[1]
         message = Task(
             namespace=run.namespace,
@@ -76,9 +79,10 @@ class Tasks:
                 run.namespace, run.run_id, task.path, record.input_revision, record.handler
             ),
             traceparent=span_context(run.traceparent, task.path, task.attempt),
+            deadline_time=None
+            if step.start_to_close_us is None
+            else timestamp(record.start_us + step.start_to_close_us),
         )
-        if step.start_to_close_us is not None:
-            message.deadline_time.CopyFrom(timestamp(record.start_us + step.start_to_close_us))
         if step.heartbeat_us is not None:
             message.heartbeat_timeout.FromMicroseconds(step.heartbeat_us)
         size = OVERHEAD_BYTES + (payload_size(record.input) if record.input is not None else 0)
@@ -95,7 +99,7 @@ class Tasks:
             return None
         if record.state == st.QUEUED:
             # Its StepStarted was lost with the earlier server.
-            self._runtime.apply(host, StartTask(task.path, task.attempt, worker.id, lease), PayloadBag(), lazy=True)
+            self._runtime.apply(host, StartTask(task.path, task.attempt, worker.id, lease), NO_PAYLOADS, lazy=True)
         elif record.state != st.RUNNING or record.lease != lease:
             return None
         return Adopted(record.start_us, found[1].start_to_close_us, found[1].heartbeat_us)
