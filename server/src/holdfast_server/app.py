@@ -136,7 +136,11 @@ class Server:
         runtime.timers.start()
         await recover(runtime)
         runtime.matching.dispatch()
-        limits = Limits(payload_bytes=config.payload_bytes, batch_items=settings.batch_items)
+        limits = Limits(
+            payload_bytes=config.payload_bytes,
+            message_bytes=config.message_bytes,
+            batch_items=settings.batch_items,
+        )
         facts = ServerFacts(
             version("holdfast-server"), self._server_id, server_epoch, self._clock_us(), _limits(config, limits, engine)
         )

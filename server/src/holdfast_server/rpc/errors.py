@@ -1,6 +1,6 @@
 """The one table from refusals to gRPC statuses, and how they are put on the wire."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from functools import wraps
 from typing import Any, NoReturn, TypeVar
@@ -26,8 +26,10 @@ Answer = TypeVar("Answer")
 
 DOMAIN = "holdfast"
 PREFIX = len("ERROR_REASON_")
-MESSAGE_CHARS = 4_000
-"""Headers are bounded, so a message is cut; the violations carry the rest."""
+MESSAGE_BYTES = 1_200
+VIOLATIONS_BYTES = 3_000
+METADATA_BYTES = 200
+"""Statuses travel in headers, and clients refuse headers above 8 KiB: what is longer is cut, and says so."""
 
 R = ErrorReason
 CODES: dict[int, grpc.StatusCode] = {
@@ -94,23 +96,44 @@ def item_error(refused: Refused) -> ItemError:
 
 
 def status_of(refused: Refused) -> status_pb2.Status:
-    """A refusal as `google.rpc.Status`."""
-    info = error_details_pb2.ErrorInfo(
-        reason=ErrorReason.Name(refused.reason)[PREFIX:], domain=DOMAIN, metadata=refused.metadata
-    )
+    """A refusal as `google.rpc.Status`, small enough for headers."""
     details = [any_pb2.Any()]
-    details[0].Pack(info)
+    facts = {name: _cut(value, METADATA_BYTES) for name, value in refused.metadata.items()}
+    details[0].Pack(
+        error_details_pb2.ErrorInfo(reason=ErrorReason.Name(refused.reason)[PREFIX:], domain=DOMAIN, metadata=facts)
+    )
     if refused.violations:
-        bad = error_details_pb2.BadRequest(
-            field_violations=[
-                error_details_pb2.BadRequest.FieldViolation(field=field, description=text)
-                for field, text in refused.violations[:100]
-            ]
-        )
         details.append(any_pb2.Any())
-        details[1].Pack(bad)
-    code = CODES[refused.reason].value[0]
-    return status_pb2.Status(code=code, message=refused.message[:MESSAGE_CHARS], details=details)
+        details[1].Pack(error_details_pb2.BadRequest(field_violations=_violations(refused)))
+    return status_pb2.Status(
+        code=CODES[refused.reason].value[0], message=_cut(refused.message, MESSAGE_BYTES), details=details
+    )
+
+
+def _violations(refused: Refused) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
+    left = VIOLATIONS_BYTES
+    for position, (field, text) in enumerate(refused.violations):
+        made = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(field, METADATA_BYTES), description=_cut(text, MESSAGE_BYTES)
+        )
+        left -= made.ByteSize()
+        if left < 0:
+            more = f"and {len(refused.violations) - position} more"
+            yield error_details_pb2.BadRequest.FieldViolation(description=more)
+            return
+        yield made
+
+
+def _cut(text: str, limit: int) -> str:
+    """A text that takes at most so many bytes in a header, where what is not plain ASCII takes three for one."""
+    if len(text.encode()) * 3 <= limit:
+        return text
+    size = 0
+    for position, letter in enumerate(text):
+        size += 1 if " " <= letter <= "~" and letter != "%" else 3 * len(letter.encode())
+        if size > limit:
+            return f"{text[: position - 1]}…"
+    return text
 
 
 async def abort(context: Context, refused: Refused) -> NoReturn:
@@ -141,7 +164,7 @@ def mapped(
             return await method(self, request, context)
         except aio.AbortError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - faults go to the log, and the caller gets a clean status
             await abort(context, _told(error, method.__qualname__))
 
     return call
@@ -160,7 +183,7 @@ def streamed(
                     yield answer
         except aio.AbortError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - faults go to the log, and the caller gets a clean status
             await abort(context, _told(error, method.__qualname__))
 
     return call

@@ -1,7 +1,7 @@
 """GateService: lists gates and takes decisions."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 
 from holdfast.v1 import gate_service_pb2 as pb
 from holdfast.v1.definition_pb2 import Decision
@@ -12,14 +12,17 @@ from holdfast_server.engine import commands as c, views
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.times import timestamp_us
 from holdfast_server.rpc import paging
-from holdfast_server.rpc.errors import Context, abort, mapped, refusal_of
+from holdfast_server.rpc.errors import Context, mapped, streamed
 from holdfast_server.rpc.run_service.base import Parts
-from holdfast_server.rpc.validation import actor_of, invalid
+from holdfast_server.rpc.validation import actor_of
+from holdfast_server.runtime.feeds import Subscription
+from holdfast_server.runtime.pieces import in_pieces, plain_bytes
 from holdfast_server.runtime.starting import request_hash
-from holdfast_server.store.port import StoreError
 
 __all__ = ["GateService"]
 
+FLUSH_S = 0.1
+"""Watchers get changes at most this often: people read them."""
 NEVER_US = 2**62
 """Gates without a deadline come last."""
 
@@ -50,12 +53,13 @@ class GateService(GateServiceServicer):
         if position is not None:
             after = ((int(position[0]), int(position[1])), str(position[2]), str(position[3]))
             placed = [one for one in placed if one[:3] > after]
-        page = placed[:size]
+        await self._runtime.journal.durable()
+        page = next(in_pieces([gates[one[3]] for one in placed[:size]], plain_bytes), [])
         token = ""
-        if len(placed) > size:
-            (deadline, opened), run_id, path, _index = page[-1]
+        if len(placed) > len(page):
+            (deadline, opened), run_id, path, _index = placed[len(page) - 1]
             token = paging.encode("gates", deadline, opened, run_id, path)
-        return pb.ListGatesResponse(gates=[gates[one[3]] for one in page], next_page_token=token)
+        return pb.ListGatesResponse(gates=page, next_page_token=token)
 
     def _open_gates(self, namespace: str) -> list[Gate]:
         return [
@@ -91,8 +95,7 @@ class GateService(GateServiceServicer):
         run_id = self._validator.name("run_id", request.run_id)
         path = self._validator.path("step_path", request.step_path)
         self._validator.note("comment", request.comment)
-        if request.decision not in Decision.values() or not request.decision:
-            raise invalid("decision", "is missing or none this server knows")
+        self._validator.member("decision", request.decision, Decision, required=True)
         payload = self._validator.payload("payload", request.payload) if request.HasField("payload") else None
         request_id = self._validator.request_id(request.request_id)
         command = c.DecideGate(
@@ -111,36 +114,56 @@ class GateService(GateServiceServicer):
         await self._reading.fill([gate])
         return pb.DecideGateResponse(gate=gate)
 
-    async def WatchGates(self, request: pb.WatchGatesRequest, context: Context) -> AsyncIterator[pb.WatchGatesResponse]:
+    @streamed
+    async def WatchGates(
+        self, request: pb.WatchGatesRequest, _context: Context
+    ) -> AsyncGenerator[pb.WatchGatesResponse, None]:
         """Streams the open gates and then every change of any gate."""
-        try:
-            namespace = self._validator.namespace(request.namespace)
-        except Refused as refused:
-            await abort(context, refused)
+        namespace = self._validator.namespace(request.namespace)
         feed = self._runtime.gates_feed
         subscription, known = feed.subscribe(request.cursor)
         try:
             if known:
                 yield pb.WatchGatesResponse(cursor=feed.cursor(subscription), live=True)
             else:
-                subscription.restart()
-                gates = self._open_gates(namespace)
-                yield pb.WatchGatesResponse(reset=True, gates=gates, cursor=feed.cursor(subscription), live=True)
+                async for answer in self._snapshot(namespace, subscription):
+                    yield answer
             while True:
-                await subscription.wake.wait()
+                await self._runtime.health.sleep(subscription.wake)
                 if subscription.lost:
-                    subscription.restart()
-                    gates = self._open_gates(namespace)
-                    yield pb.WatchGatesResponse(reset=True, gates=gates, cursor=feed.cursor(subscription), live=True)
+                    async for answer in self._snapshot(namespace, subscription):
+                        yield answer
                     continue
-                changed = await self._changed(namespace, subscription.take())
-                if changed:
-                    yield pb.WatchGatesResponse(gates=changed, cursor=feed.cursor(subscription), live=True)
-                await asyncio.sleep(0.1)
-        except (Refused, StoreError) as error:
-            await abort(context, refusal_of(error))
+                gates = await self._changed(namespace, subscription.take())
+                async for answer in self._answers(gates, subscription, reset=False):
+                    yield answer
+                await asyncio.sleep(FLUSH_S)
         finally:
             subscription.close()
+
+    async def _snapshot(
+        self, namespace: str, subscription: Subscription
+    ) -> AsyncGenerator[pb.WatchGatesResponse, None]:
+        subscription.restart()
+        gates = self._open_gates(namespace)
+        if not gates:
+            cursor = self._runtime.gates_feed.cursor(subscription)
+            yield pb.WatchGatesResponse(reset=True, cursor=cursor, live=True)
+        async for answer in self._answers(gates, subscription, reset=True):
+            yield answer
+
+    async def _answers(
+        self, gates: Sequence[Gate], subscription: Subscription, *, reset: bool
+    ) -> AsyncGenerator[pb.WatchGatesResponse, None]:
+        """Gates in as many messages as they need; the last has the cursor, since it is behind all of them."""
+        await self._runtime.journal.durable()
+        cursor = self._runtime.gates_feed.cursor(subscription)
+        pieces = list(in_pieces(gates, plain_bytes))
+        for number, piece in enumerate(pieces, 1):
+            last = number == len(pieces)
+            yield pb.WatchGatesResponse(
+                reset=reset and number == 1, gates=piece, cursor=cursor if last else "", live=last or not reset
+            )
 
     async def _changed(self, namespace: str, keys: list[tuple[int, str]]) -> list[Gate]:
         gates: list[Gate] = []

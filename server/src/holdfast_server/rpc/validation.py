@@ -3,9 +3,13 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+from urllib.parse import unquote
 
 import orjson
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.v1.actor_pb2 import Actor, ActorKind
 from holdfast.v1.errors_pb2 import ErrorReason
@@ -23,13 +27,17 @@ SNAKE_FORM = "[a-z][a-z0-9_]{0,62}"
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 ACTOR_HEADER = "holdfast-actor"
 ACTOR_CHARS = 256
+LATEST_S = 253_402_300_799
+"""The last second of the year 9999, the last that a timestamp can say."""
+NANOS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes of requests."""
+    """Sizes of requests and answers."""
 
     payload_bytes: int = 4 * 1024 * 1024
+    message_bytes: int = 16 * 1024 * 1024
     batch_items: int = 1_000
     note_bytes: int = 16 * 1024
     request_id_chars: int = 128
@@ -44,12 +52,25 @@ class Limits:
     history_page_size: int = 10_000
 
 
+class EnumOfContract(Protocol):
+    """An enum of the contract, as the generated code offers it."""
+
+    def keys(self) -> list[str]:
+        """Names of its values."""
+
+    def Value(self, name: str) -> int:
+        """Number of a name."""
+
+    def __hash__(self) -> int: ...
+
+
 def actor_of(context: Context) -> Actor:
     """Who calls: without access control, the name that is claimed, recorded as such."""
     name = "anonymous"
     for key, value in context.invocation_metadata() or ():
         if key == ACTOR_HEADER and value:
-            name = value if isinstance(value, str) else value.decode(errors="replace")
+            # Headers are ASCII: what is not travels percent-encoded.
+            name = unquote(value if isinstance(value, str) else value.decode(errors="replace"))
     if len(name) > ACTOR_CHARS:
         raise over("holdfast-actor", "actor_chars", ACTOR_CHARS, len(name))
     return Actor(kind=ActorKind.ACTOR_KIND_CLIENT, name=name, verified=False)
@@ -151,10 +172,20 @@ class Validator:
 
     def page_size(self, value: int, most: int | None = None, default: int = 100) -> int:
         """Entries per page."""
-        limit = most or self.limits.page_size
-        if value < 0 or value > limit:
-            raise invalid("page_size", f"{value} is not from 0 to {limit}")
-        return value or default
+        return self.range("page_size", value, most or self.limits.page_size) or default
+
+    def range(self, field: str, value: int, most: int) -> int:
+        """A number from 0 to `most`."""
+        if value < 0 or value > most:
+            raise invalid(field, f"{value} is not from 0 to {most}")
+        return value
+
+    def member(self, field: str, value: int, enum: EnumOfContract, *, required: bool = False) -> None:
+        """A value of an enum that this server knows."""
+        known = _names(enum)
+        if value not in known or (required and not value):
+            listed = ", ".join(name for number, name in known.items() if number or not required)
+            raise invalid(field, f"{value} is none of {listed}")
 
     def duration_us(self, field: str, value: Duration, *, least_us: int = 0) -> int:
         """A duration in microseconds."""
@@ -162,6 +193,11 @@ class Validator:
         if amount < least_us or amount > LONGEST_US:
             raise invalid(field, f"{amount / 1e6:g} s is not from {least_us / 1e6:g} s to {LONGEST_US // 1_000_000} s")
         return amount
+
+    def time(self, field: str, value: Timestamp) -> None:
+        """A time from the year 1970 to the year 9999."""
+        if not (0 <= value.seconds <= LATEST_S and 0 <= value.nanos < NANOS):
+            raise invalid(field, "is not a time from 1970-01-01 to 9999-12-31")
 
     def attributes(self, field: str, values: dict[str, JsonValue]) -> None:
         """Attributes for search."""
@@ -179,6 +215,12 @@ class Validator:
         if value and not TRACEPARENT.fullmatch(value):
             raise invalid("traceparent", f"{value[:80]!r} is not a W3C traceparent of version 00")
         return value
+
+
+@cache
+def _names(enum: EnumOfContract) -> dict[int, str]:
+    names = enum.keys()
+    return {enum.Value(name): name for name in names}
 
 
 def check_json(field: str, text: str) -> None:

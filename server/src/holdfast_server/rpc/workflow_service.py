@@ -9,7 +9,7 @@ from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.times import timestamp
 from holdfast_server.rpc import paging
 from holdfast_server.rpc.errors import Context, mapped
-from holdfast_server.rpc.validation import Validator, over
+from holdfast_server.rpc.validation import Validator, invalid, over
 from holdfast_server.runtime.runtime import Runtime
 from holdfast_server.store.port import VersionRow
 
@@ -30,7 +30,7 @@ class WorkflowService(WorkflowServiceServicer):
         """Makes a new version, or answers the present one if nothing changed."""
         namespace = self._validator.namespace(request.namespace)
         self._validator.request_id(request.request_id)
-        self._check_source(request.source)
+        self._check_source(request.source, request.format)
         self._runtime.check_writable()
         document = parse(request.source, request.format)
         if document.definition is None or document.diagnostics:
@@ -55,7 +55,7 @@ class WorkflowService(WorkflowServiceServicer):
     ) -> pb.ValidateWorkflowResponse:
         """Tells all faults without registering."""
         self._validator.namespace(request.namespace)
-        self._check_source(request.source)
+        self._check_source(request.source, request.format)
         return pb.ValidateWorkflowResponse(diagnostics=parse(request.source, request.format).diagnostics)
 
     @mapped
@@ -63,6 +63,8 @@ class WorkflowService(WorkflowServiceServicer):
         """Shows one version."""
         namespace = self._validator.namespace(request.namespace)
         name = self._validator.name("name", request.name)
+        if request.version < 0:
+            raise invalid("version", f"{request.version} is negative; 0 means the latest")
         row = await self._runtime.catalog.row(namespace, name, request.version)
         return pb.GetWorkflowResponse(
             workflow=_version(row),
@@ -98,7 +100,8 @@ class WorkflowService(WorkflowServiceServicer):
         token = paging.encode("versions", rows[size - 1].version) if len(rows) > size else ""
         return pb.ListWorkflowVersionsResponse(versions=[_version(row) for row in rows[:size]], next_page_token=token)
 
-    def _check_source(self, source: str) -> None:
+    def _check_source(self, source: str, document_format: int) -> None:
+        self._validator.member("format", document_format, pb.DocumentFormat)
         size = len(source.encode())
         if size > self._validator.limits.source_bytes:
             raise over("source", "source_bytes", self._validator.limits.source_bytes, size)

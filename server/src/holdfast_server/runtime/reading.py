@@ -1,6 +1,6 @@
 """Reads of runs, open or closed: what is answered is on disk, and no worker is involved."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from google.protobuf.message import Message
 
@@ -148,7 +148,7 @@ class Reading:
                 break
         return found[:limit]
 
-    async def watch(self, namespace: str, run_id: str, after_seq: int) -> AsyncIterator[list[HistoryEvent]]:
+    async def watch(self, namespace: str, run_id: str, after_seq: int) -> AsyncGenerator[list[HistoryEvent], None]:
         """Committed events after a sequence number as they come, in order and without gaps, until the run is closed.
 
         Raises:
@@ -192,7 +192,7 @@ class Reading:
                 after_seq = fresh[-1].seq
             if not host.state.open and after_seq >= host.state.seq:
                 return
-            await watcher.wake.wait()
+            await self._runtime.health.sleep(watcher.wake)
 
     async def outcome_of_closed(self, namespace: str, run_id: str) -> RunOutcome:
         """How a run that is not in memory ended.

@@ -1,6 +1,5 @@
 """GetRun, ListRuns, CountRuns, GetHistory, QueryRun."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from google.protobuf.message import Message
@@ -16,8 +15,9 @@ from holdfast_server.engine.state import RunState
 from holdfast_server.engine.times import timestamp_us
 from holdfast_server.rpc import paging
 from holdfast_server.rpc.errors import Context, mapped
-from holdfast_server.rpc.run_service.base import Base
+from holdfast_server.rpc.run_service.base import Base, matches
 from holdfast_server.rpc.validation import invalid, over
+from holdfast_server.runtime.pieces import filled_bytes, in_pieces, plain_bytes
 
 __all__ = ["ReadingMethods"]
 
@@ -29,11 +29,26 @@ class ReadingMethods(Base):
     async def GetRun(self, request: pb.GetRunRequest, _context: Context) -> pb.GetRunResponse:
         """Shows one run."""
         namespace, run_id = self.run_name(request.namespace, request.run_id)
+        full = self.wants_data(request.payload_view)
         run, quarantined = await self.reading.state(namespace, run_id)
         view = views.run_view(run, self.reading.serves(namespace), quarantined)
         self._add_heartbeats(view, namespace, run_id)
-        await self._fill(request.payload_view, [view])
+        if full:
+            self._check_fits(view)
+            await self.reading.fill([view])
         return pb.GetRunResponse(run=view)
+
+    def _check_fits(self, view: Message) -> None:
+        size, limit = filled_bytes(view), self.validator.limits.message_bytes
+        if size > limit:
+            message = (
+                f"the run with all its data has {size} bytes; the limit message_bytes is {limit}: "
+                "ask with payload_view REFS, or read the history, which comes in pages"
+            )
+            facts = {"limit": "message_bytes", "value": str(limit), "actual": str(size), "field": "payload_view"}
+            raise Refused(
+                ErrorReason.ERROR_REASON_LIMIT_EXCEEDED, message, facts, violations=(("payload_view", message),)
+            )
 
     def _add_heartbeats(self, view: Message, namespace: str, run_id: str) -> None:
         host = self.runtime.residence.by_id(namespace, run_id)
@@ -44,10 +59,6 @@ class ReadingMethods(Base):
             if details is not None:
                 activation.heartbeat_details.CopyFrom(details)
 
-    async def _fill(self, view: int, messages: Sequence[Message]) -> None:
-        if view != pb.PayloadView.PAYLOAD_VIEW_REFS:
-            await self.reading.fill(messages)
-
     @mapped
     async def ListRuns(self, request: pb.ListRunsRequest, _context: Context) -> pb.ListRunsResponse:
         """Lists runs, latest start first."""
@@ -56,11 +67,12 @@ class ReadingMethods(Base):
         position = paging.decode("runs", request.page_token, int, int)
         before = (int(position[0]), int(position[1])) if position else None
         found = await self._matching(namespace, request.filter, before, size + 1)
-        token = ""
-        if len(found) > size:
-            last = found[size - 1]
-            token = paging.encode("runs", *last[0])
-        return pb.ListRunsResponse(runs=[one for _place, one in found[:size]], next_page_token=token)
+        await self.runtime.journal.durable()
+        runs = next(in_pieces([one for _place, one in found[:size]], plain_bytes), [])
+        token = paging.encode("runs", *found[len(runs) - 1][0]) if len(found) > len(runs) else ""
+        # What is in memory may have gone on since the disk was asked.
+        runs = [one for one in runs if matches(one, request.filter)]
+        return pb.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def _matching(
         self, namespace: str, wanted: pb.RunFilter, before: tuple[int, int] | None, limit: int
@@ -121,12 +133,15 @@ class ReadingMethods(Base):
         """Shows events of a run."""
         namespace, run_id = self.run_name(request.namespace, request.run_id)
         size = self.validator.page_size(request.page_size, self.validator.limits.history_page_size, 1_000)
+        full = self.wants_data(request.payload_view)
         position = paging.decode("history", request.page_token, int)
         after = int(position[0]) if position else 0
-        events = await self.reading.events(namespace, run_id, after, size)
+        found = await self.reading.events(namespace, run_id, after, size)
+        events = next(in_pieces(found, filled_bytes if full else plain_bytes), [])
         last_seq = events[-1].seq if events else after
         more = bool(await self.reading.events(namespace, run_id, last_seq, 1, 1)) if events else False
-        await self._fill(request.payload_view, events)
+        if full:
+            await self.reading.fill(events)
         token = paging.encode("history", last_seq) if more else ""
         return pb.GetHistoryResponse(events=events, next_page_token=token)
 

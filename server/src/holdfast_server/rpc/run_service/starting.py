@@ -54,8 +54,9 @@ class StartingMethods(Base):
             check.name("run_id", request.run_id)
         if request.key:
             check.name("key", request.key)
-        if request.on_conflict not in pb.OnConflict.values():
-            raise invalid("on_conflict", f"{request.on_conflict} is not a policy this server knows")
+        check.member("on_conflict", request.on_conflict, pb.OnConflict)
+        if request.HasField("start_after_time"):
+            check.time("start_after_time", request.start_after_time)
         if request.HasField("input"):
             check.payload("input", request.input)
         if request.attributes:

@@ -1,23 +1,25 @@
 """WaitRun, WaitRuns, WatchRun, WatchRuns: calls that last."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 
 from holdfast.v1 import run_service_pb2 as pb
-from holdfast.v1.errors_pb2 import ItemError
+from holdfast.v1.errors_pb2 import ErrorReason, ItemError
 from holdfast.v1.run_pb2 import RunOutcome, RunSummary
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.state import OPEN_RUN
-from holdfast_server.engine.times import timestamp_us
-from holdfast_server.rpc.errors import Context, abort, item_error, mapped, refusal_of
-from holdfast_server.rpc.run_service.base import Base
+from holdfast_server.rpc.errors import Context, item_error, mapped, streamed
+from holdfast_server.rpc.run_service.base import Base, matches
+from holdfast_server.rpc.validation import invalid
 from holdfast_server.runtime.feeds import Subscription
+from holdfast_server.runtime.pieces import filled_bytes, in_pieces, plain_bytes
 from holdfast_server.store.port import RunQuery, StoreError
 
 __all__ = ["WatchingMethods"]
 
-Closer = Callable[[RunOutcome], None]
+Closer = Callable[[RunOutcome | None], None]
 
 PARK_US = 60_000_000
 FLUSH_S = 0.1
@@ -35,22 +37,29 @@ class WatchingMethods(Base):
         park_us = PARK_US
         if request.HasField("park_timeout"):
             park_us = min(PARK_US, self.validator.duration_us("park_timeout", request.park_timeout))
-        ended: asyncio.Future[RunOutcome] = asyncio.get_running_loop().create_future()
+        ended = asyncio.Event()
+        outcomes: list[RunOutcome | None] = []
 
-        def closer(outcome: RunOutcome) -> None:
-            if not ended.done():
-                ended.set_result(outcome)
+        def closer(outcome: RunOutcome | None) -> None:
+            outcomes.append(outcome)
+            ended.set()
 
         if not self.on_close(namespace, run_id, closer):
-            closer(await self.reading.outcome_of_closed(namespace, run_id))
-        done, _pending = await asyncio.wait([ended], timeout=park_us / 1e6)
-        if not done:
-            self.forget(namespace, run_id, closer)
-            return pb.WaitRunResponse(closed=False)
-        outcome = RunOutcome()
-        outcome.CopyFrom(ended.result())
-        await self.reading.fill([outcome])
-        return pb.WaitRunResponse(closed=True, outcome=outcome)
+            outcome = await self.reading.outcome_of_closed(namespace, run_id)
+        else:
+            try:
+                async with asyncio.timeout(park_us / 1e6):
+                    await self.runtime.health.sleep(ended)
+            except (TimeoutError, Refused):
+                # A server that goes down has no time to park; whoever asks again is told.
+                if not outcomes:
+                    return pb.WaitRunResponse(closed=False)
+            finally:
+                self.forget(namespace, run_id, closer)
+            outcome = outcomes[0] or await self.reading.outcome_of_closed(namespace, run_id)
+        answer = pb.WaitRunResponse(closed=True, outcome=outcome)
+        await self.reading.fill([answer])
+        return answer
 
     def on_close(self, namespace: str, run_id: str, closer: Closer) -> bool:
         """Whether the run is in memory, so that the closer will be called."""
@@ -68,9 +77,10 @@ class WatchingMethods(Base):
         if host is not None and host.closers is not None and closer in host.closers:
             host.closers.remove(closer)
 
+    @streamed
     async def WaitRuns(
-        self, request_iterator: AsyncIterator[pb.WaitRunsRequest], context: Context
-    ) -> AsyncIterator[pb.WaitRunsResponse]:
+        self, request_iterator: AsyncIterator[pb.WaitRunsRequest], _context: Context
+    ) -> AsyncGenerator[pb.WaitRunsResponse, None]:
         """Answers each run that was named once it is closed, as many in a message as are."""
         waits = _Waits(self)
         reader = asyncio.get_running_loop().create_task(waits.read(request_iterator), name="WaitRuns reader")
@@ -81,35 +91,37 @@ class WatchingMethods(Base):
                     break
                 await self.reading.fill(answer.outcomes)
                 yield answer
-            if reader.done() and (error := reader.exception()) is not None:
-                raise error
-        except (Refused, StoreError) as error:
-            await abort(context, refusal_of(error))
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
             waits.close()
 
-    async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
+    @streamed
+    async def WatchRun(
+        self, request: pb.WatchRunRequest, _context: Context
+    ) -> AsyncGenerator[pb.WatchRunResponse, None]:
         """Streams the events of a run until it is closed."""
-        try:
-            namespace, run_id = self.run_name(request.namespace, request.run_id)
-            async for events in self.reading.watch(namespace, run_id, request.after_seq):
-                answer = pb.WatchRunResponse(events=events)
-                if request.payload_view != pb.PayloadView.PAYLOAD_VIEW_REFS:
-                    await self.reading.fill([answer])
-                yield answer
-        except (Refused, StoreError) as error:
-            await abort(context, refusal_of(error))
+        namespace, run_id = self.run_name(request.namespace, request.run_id)
+        if request.after_seq < 0:
+            raise invalid("after_seq", f"{request.after_seq} is negative; 0 means from the beginning")
+        full = self.wants_data(request.payload_view)
+        size_of = filled_bytes if full else plain_bytes
+        async with aclosing(self.reading.watch(namespace, run_id, request.after_seq)) as pieces:
+            async for events in pieces:
+                for piece in in_pieces(events, size_of):
+                    answer = pb.WatchRunResponse(events=piece)
+                    if full:
+                        await self.reading.fill([answer])
+                    yield answer
 
-    async def WatchRuns(self, request: pb.WatchRunsRequest, context: Context) -> AsyncIterator[pb.WatchRunsResponse]:
+    @streamed
+    async def WatchRuns(
+        self, request: pb.WatchRunsRequest, _context: Context
+    ) -> AsyncGenerator[pb.WatchRunsResponse, None]:
         """Streams the matching runs and then every change of them."""
-        try:
-            namespace = self.validator.namespace(request.namespace)
-            limit = self.validator.page_size(request.closed_limit, 1_000, CLOSED_LIMIT)
-            self.query_of(namespace, request.filter, 1)
-        except Refused as refused:
-            await abort(context, refused)
+        namespace = self.validator.namespace(request.namespace)
+        limit = self.validator.range("closed_limit", request.closed_limit, 1_000) or CLOSED_LIMIT
+        self.query_of(namespace, request.filter, 1)
         feed = self.runtime.runs_feed
         subscription, known = feed.subscribe(request.cursor)
         shown: set[str] = set()
@@ -120,18 +132,20 @@ class WatchingMethods(Base):
             else:
                 yield pb.WatchRunsResponse(cursor=feed.cursor(subscription), live=True)
             while True:
-                await subscription.wake.wait()
+                await self.runtime.health.sleep(subscription.wake)
                 if subscription.lost:
                     subscription.restart()
                     async for answer in self._snapshot(namespace, request.filter, limit, subscription, shown):
                         yield answer
                     continue
                 runs = await self._changed(namespace, request.filter, subscription, shown, resumed=known)
-                if runs:
-                    yield pb.WatchRunsResponse(runs=runs, cursor=feed.cursor(subscription), live=True)
+                await self.runtime.journal.durable()
+                pieces = list(in_pieces(runs, plain_bytes))
+                for number, piece in enumerate(pieces, 1):
+                    # The cursor is behind all of them, so it comes with the last.
+                    cursor = feed.cursor(subscription) if number == len(pieces) else ""
+                    yield pb.WatchRunsResponse(runs=piece, cursor=cursor, live=True)
                 await asyncio.sleep(FLUSH_S)
-        except StoreError as error:
-            await abort(context, refusal_of(error))
         finally:
             subscription.close()
 
@@ -148,8 +162,10 @@ class WatchingMethods(Base):
         ):
             async for runs in self._pages(namespace, wanted, some, most):
                 shown.update(run.run_id for run in runs)
-                yield pb.WatchRunsResponse(reset=reset, runs=runs, cursor=cursor)
-                reset = False
+                await self.runtime.journal.durable()
+                for piece in in_pieces(runs, plain_bytes):
+                    yield pb.WatchRunsResponse(reset=reset, runs=piece)
+                    reset = False
         yield pb.WatchRunsResponse(reset=reset, cursor=cursor, live=True)
 
     async def _pages(
@@ -202,7 +218,7 @@ class WatchingMethods(Base):
                 made = self.reading.summary_of_row(row)
             if made.namespace != namespace:
                 continue
-            if _matches(made, wanted):
+            if matches(made, wanted):
                 shown.add(made.run_id)
                 runs.append(made)
             elif made.run_id in shown or resumed:
@@ -221,6 +237,7 @@ class _Waits:
         self._errors: list[ItemError] = []
         self._waiting: dict[tuple[str, str], Closer] = {}
         self._ended = False
+        self._fault: Exception | None = None
 
     async def read(self, requests: AsyncIterator[pb.WaitRunsRequest]) -> None:
         """Takes in runs to wait for."""
@@ -230,6 +247,8 @@ class _Waits:
                 self._methods.validator.batch("run_ids", len(request.run_ids))
                 for run_id in request.run_ids:
                     await self._add(namespace, run_id)
+        except (Refused, StoreError) as error:
+            self._fault = error
         finally:
             self._ended = True
             self._wake.set()
@@ -243,6 +262,7 @@ class _Waits:
             self._waiting[name] = closer
             return
         try:
+            self._methods.validator.name("run_ids", run_id)
             outcome = await self._methods.reading.outcome_of_closed(namespace, run_id)
         except Refused as refused:
             refused.metadata["run_id"] = run_id
@@ -251,41 +271,37 @@ class _Waits:
             self._outcomes.append(outcome)
         self._wake.set()
 
-    def _closed(self, name: tuple[str, str], outcome: RunOutcome) -> None:
+    def _closed(self, name: tuple[str, str], outcome: RunOutcome | None) -> None:
         del self._waiting[name]
-        self._outcomes.append(outcome)
+        if outcome is not None:
+            self._outcomes.append(outcome)
+        else:
+            message = f"run {name[1]!r} was never accepted: its start could not be written"
+            refused = Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": name[1]})
+            self._errors.append(item_error(refused))
         self._wake.set()
 
     async def next(self) -> pb.WaitRunsResponse | None:
-        """What came up since the last time; None at the end."""
+        """What came up since the last time, as much as fits one message; None once all is answered.
+
+        Raises:
+            Refused: a request of the stream is not right, or the server goes down.
+            StoreError: the disk does not answer.
+        """
         while not self._outcomes and not self._errors:
-            if self._ended:
+            if self._fault is not None:
+                raise self._fault
+            if self._ended and not self._waiting:
                 return None
             self._wake.clear()
-            await self._wake.wait()
-        answer = pb.WaitRunsResponse(outcomes=self._outcomes[:1_000], errors=self._errors[:1_000])
-        del self._outcomes[:1_000]
-        del self._errors[:1_000]
+            await self._methods.runtime.health.sleep(self._wake)
+        errors, self._errors = self._errors[:1_000], self._errors[1_000:]
+        outcomes: Sequence[RunOutcome] = next(in_pieces(self._outcomes, filled_bytes, 1_000), [])
+        answer = pb.WaitRunsResponse(outcomes=outcomes, errors=errors)
+        del self._outcomes[: len(outcomes)]
         return answer
 
     def close(self) -> None:
         """Lets go of the runs that are still open."""
         for (namespace, run_id), closer in self._waiting.items():
             self._methods.forget(namespace, run_id, closer)
-
-
-def _matches(run: RunSummary, wanted: pb.RunFilter) -> bool:
-    return (
-        (not wanted.states or run.state in wanted.states)
-        and (not wanted.workflow or run.workflow == wanted.workflow)
-        and (not wanted.key or run.key == wanted.key)
-        and (not wanted.waiting_reasons or run.waiting_reason in wanted.waiting_reasons)
-        and (
-            not wanted.HasField("start_after_time")
-            or timestamp_us(run.start_time) >= timestamp_us(wanted.start_after_time)
-        )
-        and (
-            not wanted.HasField("start_before_time")
-            or timestamp_us(run.start_time) < timestamp_us(wanted.start_before_time)
-        )
-    )
