@@ -20,11 +20,14 @@ _HOMES = {"Cli": "context", "command": "declaring", "group": "declaring"}
 def main() -> None:
     """Run the program with the arguments of the process, and exit."""
     try:
+        import rich  # noqa: F401 - used by every command, so missed at once
+
         from holdfast.cli.app import program
     except ModuleNotFoundError as missing:
         if missing.name not in {"typer", "rich"}:
             raise
-        sys.exit(f"error: the command line needs {missing.name}\n  next: pip install 'holdfast[cli]'")
+        sys.stderr.write(f"error: the command line needs {missing.name}\n  next: pip install 'holdfast[cli]'\n")
+        sys.exit(2)
     program()
 
 

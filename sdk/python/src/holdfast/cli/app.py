@@ -19,6 +19,7 @@ HELP = """Durable workflows: start runs, watch them, decide at their gates.
 
 Every command takes --target, --namespace, --actor and --output json, anywhere on the line.
 """
+ORDER = ("dev", "server", "worker", "workflow", "run", "gate", "queue", "info", "tui")
 # The class of all errors of usage; typer has no public name for it.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -46,6 +47,11 @@ class _Root(TyperGroup):
         if standalone_mode:
             sys.exit(code)
         return code
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands in the order people need them; those of other distributions come last."""
+        ranks = {name: rank for rank, name in enumerate(ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: ranks.get(name, len(ORDER)))
 
 
 def _tell(fault: Any) -> int:

@@ -12,7 +12,16 @@ from holdfast.cli.settings import Settings, note_globals
 if TYPE_CHECKING:
     from holdfast.client import Client
 
-__all__ = ["complete_gate_run", "complete_run", "complete_step", "complete_workflow"]
+__all__ = [
+    "complete_decision",
+    "complete_gate_run",
+    "complete_on_conflict",
+    "complete_run",
+    "complete_run_state",
+    "complete_step",
+    "complete_waiting",
+    "complete_workflow",
+]
 
 # Somebody waits with a finger on the key.
 TIMEOUT_S = 1.0
@@ -62,6 +71,40 @@ def complete_step(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         return [(gate.step_path, gate.content.title) for gate in page.gates]
 
     return _asked(ctx, incomplete, ask) if run_id else []
+
+
+def complete_run_state(incomplete: str) -> list[str]:
+    """Return the states of runs."""
+    from holdfast.v1.run_pb2 import RunState
+
+    return _names(RunState.keys(), "RUN_STATE_", incomplete)
+
+
+def complete_waiting(incomplete: str) -> list[str]:
+    """Return what a run can wait for."""
+    from holdfast.v1.run_pb2 import WaitingReason
+
+    return _names(WaitingReason.keys(), "WAITING_REASON_", incomplete)
+
+
+def complete_on_conflict(incomplete: str) -> list[str]:
+    """Return what can be done about a key in use."""
+    from holdfast.v1.run_service_pb2 import OnConflict
+
+    return _names(OnConflict.keys(), "ON_CONFLICT_", incomplete)
+
+
+def complete_decision(incomplete: str) -> list[str]:
+    """Return the decisions."""
+    from holdfast.v1.definition_pb2 import Decision
+
+    return _names(Decision.keys(), "DECISION_", incomplete)
+
+
+def _names(keys: Iterable[str], prefix: str, incomplete: str) -> list[str]:
+    """Return the names of an enum that fit, in the case somebody began to type."""
+    names = [key.removeprefix(prefix) for key in keys][1:]
+    return [name for name in (map(str.lower, names) if incomplete.islower() else names) if name.startswith(incomplete)]
 
 
 def _asked(ctx: typer.Context, incomplete: str, ask: Callable[["Client"], Awaitable[Names]]) -> list[tuple[str, str]]:

@@ -69,7 +69,7 @@ def run_worker(
     from holdfast.errors import WorkerError
 
     grace_s = duration(grace, "--grace").total_seconds()
-    _log_to_stderr()
+    log_to_stderr()
     from holdfast.worker.module import run_module
 
     settings = cli.settings
@@ -91,7 +91,7 @@ def run_worker(
     return ExitCode.OK
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     """Let the worker and the user's code log to stderr; what they log may come from elsewhere, so it is scrubbed."""
     import logging
 

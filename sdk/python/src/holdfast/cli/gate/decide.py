@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holdfast.cli.completion import complete_decision
 from holdfast.cli.context import Cli
 from holdfast.cli.declaring import command
 from holdfast.cli.exits import ExitCode
@@ -112,7 +113,12 @@ def respond(
 def decide(
     cli: Cli,
     decision: Annotated[
-        str, typer.Argument(metavar="DECISION", help="RETRY, SKIP or FAIL of a review; DELEGATE; or any other.")
+        str,
+        typer.Argument(
+            metavar="DECISION",
+            help="RETRY, SKIP or FAIL of a review; DELEGATE; or any other.",
+            autocompletion=complete_decision,
+        ),
     ],
     run: GateRun,
     step: Step = "",

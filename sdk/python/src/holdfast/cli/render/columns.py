@@ -81,7 +81,13 @@ class Listing:
             for width, column in zip(widths, self.columns, strict=True)
         ]
         gaps = GAP * (sum(width > 0 for width in widths) - 1)
-        widths[0] = min(widths[0], max(width_max - gaps - sum(least[1:]), KEY_MIN))
+        keys = [row[0].cell_len for row in cells]
+        # A key that is far longer than the others takes a line of its own and leaves the others their room.
+        for room in (width_max - gaps - sum(widths[1:]), width_max - gaps - sum(least[1:]), KEY_MIN):
+            fitting = [key for key in keys[1:] if key <= room]
+            if fitting:
+                break
+        widths[0] = max([keys[0], *fitting], default=0)
         for _ in range(sum(widths) + gaps - width_max):
             widest = max(range(1, len(widths)), key=lambda i: (widths[i] > least[i], widths[i]), default=0)
             if not widest or widths[widest] <= least[widest]:

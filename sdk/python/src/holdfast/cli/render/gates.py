@@ -39,7 +39,7 @@ def gate_list(gates: Iterable[Gate], moments: Moments) -> Listing:
             asks.append_text(_outcome(gate)).append("  ")
         if gate.reason == GateReason.GATE_REASON_ERROR_REVIEW:
             asks.append("review of a failure  ", style="yellow")
-        if gate.content.action.risk == Risk.RISK_HIGH:
+        if gate.content.action.risk == Risk.RISK_HIGH and gate.state == GateState.GATE_STATE_OPEN:
             asks.append("HIGH risk  ", style="bold red")
         listing.add(
             safe(gate.run_id),

@@ -67,7 +67,7 @@ class HistoryLines:
         """Return an event as one line, for a log."""
         name, path, detail = self.read(event)
         style = STYLES.get(_WORDS.get(name, ""), "")
-        line = Text.assemble(self.time(event), f" {self.since_start(event):>9}  ", (f"{name:<20}", style), " ")
+        line = Text.assemble(self.time(event), f" {self.since_start(event):>9}  ", (f"{name:<20}", style), "  ")
         return line.append_text(_joined(path, detail))
 
     def time(self, event: HistoryEvent) -> str:

@@ -68,7 +68,7 @@ def block(text: str, *, lines_max: int | None = LINES_SHOWN, more: str = "all of
     """
     lines = scrub(text, multiline=True).expandtabs(4).split("\n")
     shown = lines if lines_max is None or len(lines) <= lines_max + 1 else lines[:lines_max]
-    result = Text("\n".join(INDENT + line for line in shown), overflow="fold")
+    result = Text("\n".join(INDENT + line if line else "" for line in shown), overflow="fold")
     if len(shown) < len(lines):
         result.append("\n" if shown else "")
         result.append(f"{INDENT}… {len(lines) - len(shown)} more lines; {more}", style="dim")

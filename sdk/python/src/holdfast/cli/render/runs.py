@@ -1,5 +1,6 @@
 """Runs: the list, and the page of one."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType
@@ -11,6 +12,7 @@ from holdfast.cli.render.payloads import LINES_SHOWN, facts, failure_text, hangi
 from holdfast.cli.render.steps import CLOSED, step_tree, waiting_line
 from holdfast.cli.render.times import Moments, seconds_between, span
 from holdfast.cli.render.words import actor_name, run_state, safe, step_state, waiting_word
+from holdfast.scrub import scrub
 from holdfast.v1.run_pb2 import Activation, Run, RunOutcome, RunState, RunSummary
 
 __all__ = ["activation_page", "outcome_text", "run_list", "run_page"]
@@ -74,7 +76,8 @@ def _run_facts(run: Run, moments: Moments) -> Iterator[tuple[str, Text]]:
     if run.HasField("deadline_time") and summary.state not in CLOSED:
         yield "times out", Text(moments.full(run.deadline_time))
     if summary.run_epoch > 1:
-        yield "epoch", Text(f"{summary.run_epoch} (retried {summary.run_epoch - 1} times)")
+        retries = summary.run_epoch - 1
+        yield "epoch", Text(f"{summary.run_epoch}, after {retries} {'retry' if retries == 1 else 'retries'}")
     if summary.attributes:
         values = (f"{name}={dumps(plain(value), indent=None)}" for name, value in sorted(summary.attributes.items()))
         yield "attributes", safe(" ".join(values))
@@ -126,5 +129,7 @@ def outcome_text(outcome: RunOutcome, *, full: bool = True) -> Group:
     if outcome.state == RunState.RUN_STATE_SUCCEEDED:
         parts.append(payload_text(outcome.output, lines_max=None if full else LINES_SHOWN))
     elif outcome.HasField("failure"):
-        parts.append(failure_text(outcome.failure))
+        parts.append(
+            failure_text(outcome.failure, more=f"holdfast run show {shlex.quote(scrub(outcome.run_id))} --full")
+        )
     return Group(*parts)

@@ -84,9 +84,9 @@ def waiting_line(waiting: WaitingOn, moments: Moments) -> Text:
     if waiting.HasField("since_time"):
         times.append(f"since {moments.clock(waiting.since_time)}")
     if waiting.HasField("until_time"):
-        times.append(f"until {moments.full(waiting.until_time)}")
+        times.append(f"until {moments.clock(waiting.until_time)}, {moments.ago(waiting.until_time)}")
     if times:
-        line.append(f" ({', '.join(times)})" if len(times) == 1 else f" ({times[0]}; {times[1]})", style="dim")
+        line.append(f" ({'; '.join(times)})", style="dim")
     return line
 
 

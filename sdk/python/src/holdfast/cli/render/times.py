@@ -60,14 +60,14 @@ class Moments:
         except (ValueError, OverflowError):
             return None
 
-    def clock(self, time: Timestamp, *, seconds: bool = True) -> str:
+    def clock(self, time: Timestamp) -> str:
         """Return when: `14:03:22` today, `Nov 23 14:03` this year, else `2025-11-23`."""
         local = self.local(time)
         if local is None:
             return rfc3339(time)
         today = self.now.astimezone(self._zone)
         if local.date() == today.date():
-            return f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+            return f"{local:%H:%M:%S}"
         return f"{local:%b %d %H:%M}" if local.year == today.year else f"{local:%Y-%m-%d}"
 
     def age_s(self, time: Timestamp) -> float:
@@ -82,8 +82,11 @@ class Moments:
         return f"in {text}" if seconds < 0 else f"{text} ago"
 
     def when(self, time: Timestamp) -> str:
-        """Return both, for example `14:03 2m ago`, as short as a column of a table."""
-        return f"{self.clock(time, seconds=False)} {self.ago(time)}"
+        """Return both as short as a column of a table: `14:03 2m ago`, `Nov 20 3d ago`, or only `2025-11-20`."""
+        local, today = self.local(time), self.now.astimezone(self._zone)
+        if local is None or local.year != today.year:
+            return self.clock(time)
+        return f"{local:%H:%M} {self.ago(time)}" if local.date() == today.date() else f"{local:%b %d} {self.ago(time)}"
 
     def full(self, time: Timestamp) -> str:
         """Return both in words, for example `14:03:22 (2m ago)`."""

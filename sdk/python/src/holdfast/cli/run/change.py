@@ -12,6 +12,8 @@ from holdfast.cli.run import app
 from holdfast.cli.values import json_input
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from holdfast.v1.run_pb2 import RunSummary
 
 
@@ -84,11 +86,13 @@ def _tell(cli: Cli, changed: "RunSummary", next_command: str) -> None:
     """Print the run as it is afterwards."""
     from rich.text import Text
 
+    from holdfast.cli.render.payloads import hanging
     from holdfast.cli.render.words import run_state, safe
 
-    def line() -> Text:
+    def line() -> "RenderableType":
         text = Text.assemble(safe(changed.run_id), "  ", run_state(changed.state))
-        return text + safe(f"  {changed.status_message}" if changed.status_message else "", "dim")
+        text.append_text(safe(f"  {changed.status_message}" if changed.status_message else "", "dim"))
+        return hanging(text, "")
 
     cli.result(lambda: changed, line)
     cli.next(f"{next_command} {shlex.quote(changed.run_id)}")

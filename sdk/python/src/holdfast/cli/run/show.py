@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from holdfast.cli.completion import complete_workflow
+from holdfast.cli.completion import complete_run_state, complete_waiting, complete_workflow
 from holdfast.cli.context import Cli
 from holdfast.cli.declaring import command
 from holdfast.cli.exits import ExitCode
@@ -23,7 +23,12 @@ async def list_runs(
     cli: Cli,
     states: Annotated[
         list[str] | None,
-        typer.Option("--state", metavar="STATE", help="Only runs in this state, as RUNNING; may be repeated."),
+        typer.Option(
+            "--state",
+            metavar="STATE",
+            help="Only runs in this state, as RUNNING; may be repeated.",
+            autocompletion=complete_run_state,
+        ),
     ] = None,
     workflow: Annotated[
         str,
@@ -34,7 +39,12 @@ async def list_runs(
     key: Annotated[str, typer.Option("--key", metavar="KEY", help="Only runs with this business id.")] = "",
     waiting: Annotated[
         list[str] | None,
-        typer.Option("--waiting", metavar="REASON", help="Only runs that wait for this, as GATE or NO_WORKER."),
+        typer.Option(
+            "--waiting",
+            metavar="REASON",
+            help="Only runs that wait for this, as GATE or NO_WORKER.",
+            autocompletion=complete_waiting,
+        ),
     ] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Only runs started since: 2h, or 2030-01-31T09:30.")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli.completion import complete_workflow
+from holdfast.cli.completion import complete_on_conflict, complete_workflow
 from holdfast.cli.context import Cli
 from holdfast.cli.declaring import command
 from holdfast.cli.exits import ExitCode
@@ -36,6 +36,7 @@ async def start(
             "--on-conflict",
             metavar="RULE",
             help="When an open run has the key: FAIL, USE_EXISTING or TERMINATE_EXISTING.",
+            autocompletion=complete_on_conflict,
         ),
     ] = "FAIL",
     version: Annotated[
