@@ -15,7 +15,7 @@ from bench.profile import Recorder, text_of
 from bench.report import PointReport, Progress, head, json_line, machine, point_report, table
 from bench.workloads.w1 import Load
 from bench.workloads.w2 import Runs
-from holdfast.testing.processes import ProcessError
+from holdfast.testing import ProcessError
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
-from holdfast.testing.processes import ServerProcess, WorkerProcess
+from holdfast.testing import ServerProcess, WorkerProcess
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"

@@ -103,6 +103,7 @@ def test_rejected_twice_it_succeeds_without_publishing_and_says_so(tmp_path: Pat
     assert "The step publish is SKIPPED: no report was written." in ended.said
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_still_ends_well(tmp_path: Path) -> None:
     ended = _play(tmp_path / "out", DEMO_DECISION="approve", DEMO_KILL="1", DEMO_STEP_S="1.0")
 
@@ -162,3 +163,15 @@ def test_interrupted_it_leaves_no_process_behind(
     assert demo.wait() == 130
     assert "Interrupted; server and worker are ended." in said
     assert all(_gone(pid) for pid in pids)
+
+
+def test_a_worker_that_ends_by_itself_ends_the_demonstration(
+    waiting: tuple[subprocess.Popen[str], tuple[int, int]],
+) -> None:
+    demo, (_, worker) = waiting
+    assert demo.stdout is not None
+    os.kill(worker, signal.SIGKILL)
+    said = demo.stdout.read()
+
+    assert demo.wait() == 1
+    assert "the worker ended by itself" in said

@@ -6,7 +6,9 @@ Exit code 0 only if the run SUCCEEDED and, after a crash, every promise was kept
 import asyncio
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from examples.research_report.demo.closing import close
 from examples.research_report.demo.crash import Crash
@@ -17,7 +19,7 @@ from examples.research_report.demo.stage import Stage
 from examples.research_report.demo.view import RunView, detail_of, new_view
 from examples.research_report.model import model_from
 from holdfast import Client, HoldfastError, RunHandle
-from holdfast.testing.processes import ProcessError
+from holdfast.testing import ProcessError
 
 WORKFLOW = "research-report"
 DEFINITION = Path(__file__).parents[1] / "workflow.yaml"
@@ -38,6 +40,8 @@ class Demo:
             screen.say(f"Server: process {stage.server.pid} on {stage.server.target}. Worker: {stage.worker.pid}.")
             try:
                 return await self._run(stage, client)
+            except ProcessError:
+                raise
             except HoldfastError as fault:
                 screen.say(f"{type(fault).__name__}: {fault}", "bold red")
                 screen.say(stage.logs())
@@ -60,7 +64,7 @@ class Demo:
         screen.say(f"Writer: {f'model {model.name}' if model else 'extractive (OPENAI_BASE_URL is not set)'}\n")
         view = new_view(handle.run_id, await self._steps(client))
         crash = Crash(stage, screen) if settings.kill else None
-        await self._watch(handle, view, Decider(client, settings, screen), crash)
+        await _first_of(stage.supervise(), self._watch(handle, view, Decider(client, settings, screen), crash))
         outcome = await handle.outcome()
         output = client.converter.decode(outcome.output) if view.state == "SUCCEEDED" else None
         close(screen, view, output)
@@ -88,6 +92,19 @@ class Demo:
                     await decider.decide(handle.run_id, event.gate_opened.path)
                 if crash is not None:
                     await crash.maybe(view)
+
+
+async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all of it at the same time until one has ended, and raise what that one raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 async def _perform(settings: Settings, screen: Screen) -> int:

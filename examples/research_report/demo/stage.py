@@ -1,5 +1,6 @@
 """The processes of the demonstration: a server on a database of its own, and a worker; killed and started at will."""
 
+import asyncio
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -7,8 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from examples.research_report.demo.settings import ROOT
-from holdfast.testing.processes import ServerProcess, WorkerProcess
+from holdfast.testing import ProcessError, ServerProcess, WorkerProcess
 
+SUPERVISED_EVERY_S = 0.25
 HANDLERS = "examples.research_report.handlers"
 
 
@@ -24,6 +26,7 @@ class Stage:
 
     def __init__(self, step_s: float) -> None:
         self._step_s = step_s
+        self._down = False
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -52,6 +55,7 @@ class Stage:
     def kill(self) -> tuple[int, int]:
         """Kill both with SIGKILL, as a power cut would, and return their process ids: server, worker."""
         pids = self.server.pid, self.worker.pid
+        self._down = True
         self.worker.kill()
         self.server.kill()
         return pids
@@ -60,7 +64,20 @@ class Stage:
         """Start both again, on the same database and the same address, and return their process ids."""
         self.server.start()
         self.worker.start()
+        self._down = False
         return self.server.pid, self.worker.pid
+
+    async def supervise(self) -> None:
+        """Look after both processes, for ever.
+
+        Raises:
+            ProcessError: One of them ended although nobody killed it; without it the run would wait for nothing.
+        """
+        while True:
+            await asyncio.sleep(SUPERVISED_EVERY_S)
+            for process in (self.server, self.worker):
+                if not self._down and not process.running:
+                    raise ProcessError(f"the {process.what} ended by itself\n{self.logs()}")
 
     def logs(self) -> str:
         """Return what server and worker wrote last."""
