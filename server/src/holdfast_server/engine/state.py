@@ -234,8 +234,12 @@ class RunState:
 
     def locate(self, path: str) -> tuple[Scope, StepPlan] | None:
         """The scope and step an activation path names; None if there is no such activation."""
+        root = self.root
+        index = root.block.by_name.get(path)
+        if index is not None:
+            return root, root.block.steps[index]
         start = path.rfind("/") + 1
-        scope = self.scopes.get(path[:start])
+        scope = self.scopes.get(path[:start]) if start else None
         if scope is None:
             return None
         index = scope.block.by_name.get(path[start:])
