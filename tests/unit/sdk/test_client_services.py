@@ -219,6 +219,15 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_message_over_the_limit_of_the_transport_names_the_limit() -> None:
+    async with connected() as (_, client):
+        with pytest.raises(LimitExceededError) as caught:
+            await client.start("w", "x" * (17 << 20))
+
+    assert (caught.value.limit, caught.value.value) == ("message_bytes", 16 << 20)
+
+
+@pytest.mark.asyncio
 async def test_a_cancelled_call_is_cancelled_on_the_server_too() -> None:
     async with connected() as (fake, client):
         left = asyncio.Event()

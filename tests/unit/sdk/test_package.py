@@ -8,7 +8,9 @@ from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 import holdfast
+from holdfast import handler
 from holdfast.client.requests import current_traceparent
+from holdfast.testing import running_handler
 
 
 @pytest.mark.parametrize("name", holdfast.__all__)
@@ -52,3 +54,17 @@ def test_the_trace_of_the_caller_is_told() -> None:
         assert current_traceparent() == f"00-{0xABC:032x}-{0xDEF:016x}-01"
     finally:
         context.detach(token)
+
+
+@pytest.mark.asyncio
+async def test_a_handler_works_in_the_trace_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    @handler
+    async def look() -> str:
+        return f"{trace.get_current_span().get_span_context().trace_id:032x}"
+
+    traceparent = f"00-{0xABC:032x}-{0xDEF:016x}-01"
+    async with running_handler(look, traceparent=traceparent) as running:
+        assert await running.output() == f"{0:032x}"  # nobody traces, so nobody pays
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
+    async with running_handler(look, traceparent=traceparent) as running:
+        assert await running.output() == f"{0xABC:032x}"

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from holdfast.backoff import Backoff, BackoffPolicy
-from holdfast.client.status import error_of_rpc, is_transient
+from holdfast.client.status import MESSAGE_MAX_BYTES, error_of_rpc, is_transient
 from holdfast.errors import ClientClosedError
 from holdfast.v1.gate_service_pb2_grpc import GateServiceStub
 from holdfast.v1.operations_service_pb2_grpc import OperationsServiceStub
@@ -23,9 +23,8 @@ from holdfast.v1.run_service_pb2_grpc import RunServiceStub
 from holdfast.v1.worker_service_pb2_grpc import WorkerServiceStub
 from holdfast.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
-__all__ = ["CHANNEL_OPTIONS", "MESSAGE_MAX_BYTES", "Connection", "OnConnection", "actor_metadata"]
+__all__ = ["CHANNEL_OPTIONS", "Connection", "OnConnection", "actor_metadata"]
 
-MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 # The server accepts a ping every 10 s; 30 s finds a dead connection without being a load.
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 30_000),

@@ -8,11 +8,13 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
-from holdfast.errors import ServerError, UnavailableError, Violation
+from holdfast.errors import LimitExceededError, ServerError, UnavailableError, Violation
 from holdfast.v1.errors_pb2 import ErrorReason, ItemError
 
-__all__ = ["error_of_item", "error_of_rpc", "is_transient", "lost_the_server"]
+__all__ = ["MESSAGE_MAX_BYTES", "error_of_item", "error_of_rpc", "is_transient", "lost_the_server"]
 
+MESSAGE_MAX_BYTES = 16 * 1024 * 1024
+"""Most bytes of a message, on both sides."""
 DOMAIN = "holdfast"
 DETAILS_KEY = "grpc-status-details-bin"
 _TRANSIENT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
@@ -56,6 +58,9 @@ def error_of_rpc(fault: aio.AioRpcError | grpc.Call, target: str = "") -> Server
         message = f"no server answers at {target or 'the target'} ({message}); start one with `holdfast server`"
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED and not reason:
         message = f"no answer from {target or 'the target'} in time ({message})"
+    elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and not reason:
+        # The transport itself refuses what is over the message limit, on either side.
+        metadata = {"limit": "message_bytes", "value": str(MESSAGE_MAX_BYTES)}
     return _class_of(reason, code.name)(
         message,
         reason=reason,
@@ -92,6 +97,8 @@ def _details(fault: aio.AioRpcError | grpc.Call) -> list[Any]:
 def _class_of(reason: str, code: str) -> type[ServerError]:
     if not reason and code in _NO_ANSWER:
         return UnavailableError
+    if not reason and code == grpc.StatusCode.RESOURCE_EXHAUSTED.name:
+        return LimitExceededError
     return _classes().get(reason, ServerError)
 
 

@@ -25,6 +25,7 @@ class TaskFields(TypedDict, total=False):
 
     run_id, workflow, version, step_path, attempt, namespace, queue: As `TaskContext` tells them.
     idempotency_key: The same for all attempts.
+    traceparent: W3C trace context of the step.
     deadline: When the attempt is over, with time zone.
     heartbeat_timeout: Longest silence between heartbeats of the handler.
     last_heartbeat: Details of the last heartbeat of an earlier attempt.
@@ -39,6 +40,7 @@ class TaskFields(TypedDict, total=False):
     namespace: str
     queue: str
     idempotency_key: str
+    traceparent: str
     deadline: datetime
     heartbeat_timeout: timedelta
     last_heartbeat: object
@@ -187,6 +189,7 @@ def _task(handler: Handler[..., Any], input: object, converter: Converter, field
         queue=fields.get("queue", handler.queue or "default"),
         input=converter.encode(input),
         idempotency_key=fields.get("idempotency_key", f"test-key-{step_path}"),
+        traceparent=fields.get("traceparent", ""),
     )
     if (deadline := fields.get("deadline")) is not None:
         task.deadline_time.CopyFrom(timestamp(deadline))

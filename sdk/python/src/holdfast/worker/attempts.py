@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from holdfast.client.connection import MESSAGE_MAX_BYTES
+from holdfast.client.status import MESSAGE_MAX_BYTES
 from holdfast.context import CancelReason, Held, TaskContext
 from holdfast.converter import Converter
 from holdfast.errors import ConverterError
@@ -162,15 +162,14 @@ class Attempts:
 def _trace_attacher() -> Callable[[str], None] | None:
     """Return what makes spans of a handler children of its step's; None in a program that does not trace.
 
-    OpenTelemetry is in use if a program has set a tracer provider up; if not, handlers do not pay for it.
+    OpenTelemetry is in use once a program has set a tracer provider; if none has, handlers do not pay for it.
     """
-    if "opentelemetry.sdk.trace" not in sys.modules:
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return None
-    from opentelemetry import context, trace  # noqa: PLC0415 - only for programs that trace
+    from opentelemetry import context  # noqa: PLC0415 - only for programs that trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415 - likewise
 
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        return None
     propagator = TraceContextTextMapPropagator()
 
     def attach(traceparent: str) -> None:
