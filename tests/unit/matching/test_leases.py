@@ -267,6 +267,7 @@ def test_details_of_heartbeats_are_there_for_the_next_attempt_until_the_run_clos
     world.matching.withdraw(1, "a")
     world.offer(1, attempt=2)
 
+    assert world.take()[0].heartbeat_details == page
     assert world.matching.heartbeat_details(1, "a") == page
     assert world.matching.heartbeat_details(1, "b") is None
     world.matching.withdraw_run(1)
@@ -285,3 +286,13 @@ def test_details_stay_within_their_limit_and_the_silent_go_first() -> None:
     assert details.get(2, "a") is None
     details.put(3, "a", Payload(data=bytes(2_000)))
     assert details.size_bytes == 0
+
+
+def test_a_closed_server_ends_nothing_by_time() -> None:
+    world = World()
+    world.offer(1)
+    world.take()
+    world.matching.close()
+    world.pass_time(100)
+
+    assert world.owner.ended == []

@@ -96,7 +96,7 @@ class Model:
         attempt = self.open[task.run_key, task.path]
         assert attempt.number == task.attempt
         if attempt.state == "held":
-            assert attempt.lease < lease or (attempt.lease, attempt.worker) == (lease, worker.id)
+            assert (attempt.lease, attempt.worker) == (lease, worker.id)
         attempt.state, attempt.worker, attempt.lease = "held", worker.id, lease
         return Adopted(self.time_us, 45 * SECOND_US, 12 * SECOND_US)
 
@@ -125,6 +125,7 @@ class Machine(RuleBasedStateMachine):
         self.polls: list[tuple[str, int, asyncio.Task[list[Task]]]] = []
         self.dead: list[tuple[str, bytes]] = []
         self.renew_matching()
+        self.matching.dispatch()
 
     def renew_matching(self) -> None:
         world = self.world
@@ -340,6 +341,7 @@ class Machine(RuleBasedStateMachine):
                 self.matching.held(task, attempt.worker, attempt.lease)
             elif attempt.state in ("held", "waiting"):
                 self.offer(place, attempt)
+        self.matching.dispatch()
 
     # -- what holds always -------------------------------------------------------------------------------------------
 

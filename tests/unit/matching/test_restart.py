@@ -22,6 +22,7 @@ def test_a_lease_that_is_on_disk_is_adopted_by_heartbeat() -> None:
     world, tasks = _handed_out(1)
     world.restart()
     world.matching.held(world.task(1), "w1", 1)
+    world.matching.dispatch()
 
     assert world.beat(tasks=tasks, all_held=True) == [HELD]
     assert world.owner.adoptions == [(1, "a", 1, "w1", 1)]
@@ -61,6 +62,7 @@ def test_an_attempt_that_nobody_claims_goes_back_after_the_grace_unused() -> Non
     world, tasks = _handed_out(1)
     world.restart()
     world.matching.held(world.task(1), "w1", 1)
+    world.matching.dispatch()
     world.pass_time(29.9)
     assert world.owner.returned == []
     world.pass_time(0.1)
@@ -101,20 +103,6 @@ def test_what_a_worker_still_has_uses_its_slots() -> None:
     assert world.take(slots=3) == []
 
 
-def test_a_later_lease_than_the_one_on_disk_is_adopted_and_the_earlier_is_stale() -> None:
-    world = World()
-    world.offer(1)
-    first = world.take("w1")
-    world.beat("w1", all_held=True)
-    world.offer(1)
-    second = world.take("w2")
-    world.restart()
-    world.matching.held(world.task(1), "w1", 1)  # neither the return nor the second lease reached the disk
-
-    assert world.beat("w2", second) == [HELD]
-    assert world.beat("w1", first) == [LOST]
-
-
 def test_an_earlier_lease_than_the_one_on_disk_is_stale() -> None:
     world = World()
     world.offer(1)
@@ -138,14 +126,37 @@ def test_a_token_of_another_attempt_is_stale() -> None:
         _claim(world, tasks[0])
 
 
-def test_an_attempt_that_is_void_is_not_adopted() -> None:
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_an_attempt_that_its_owner_does_not_give_stays_where_it_is(on_disk: bool) -> None:
     world, tasks = _handed_out(1)
     world.restart()
-    world.offer(1)
+    if on_disk:
+        world.matching.held(world.task(1), "w1", 1)
+    else:
+        world.offer(1)
+    world.matching.dispatch()
     world.owner.void = {(1, "a")}
 
     with pytest.raises(TokenStaleError):
         _claim(world, tasks[0])
+    world.owner.void.clear()
+    if on_disk:
+        world.pass_time(30)
+        assert world.owner.returned == [(1, "a", 1)]
+    else:
+        assert runs(world.take("w2")) == [1]
+
+
+def test_the_grace_begins_when_all_is_known_that_was_there_before() -> None:
+    world, tasks = _handed_out(1)
+    world.restart()
+    world.matching.held(world.task(1), "w1", 1)
+    world.pass_time(100)  # many more runs are loaded
+    world.matching.dispatch()
+    world.pass_time(29.9)
+
+    assert world.owner.returned == []
+    assert world.beat(tasks=tasks) == [HELD]
 
 
 def test_a_cancel_requested_before_the_adoption_is_told() -> None:
@@ -166,6 +177,7 @@ def test_start_to_close_goes_on_but_not_before_the_grace_is_over(limit_s: int, l
     world.now_us += 5 * SECOND_US
     world.restart()
     world.matching.held(world.task(1), "w1", 1)
+    world.matching.dispatch()
     world.beat(tasks=tasks)
     waited = 0
     while waited + 7 < left_s:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from holdfast_server.matching.matching import MatchingSettings
-from tests.unit.matching.world import SECOND_US, World, runs
+from holdfast_server.matching.matching import MatchingSettings, QueuedTask
+from tests.unit.matching.world import SECOND_US, World, runs, settle_loop
 
 MIB = 1024 * 1024
 
@@ -168,3 +168,21 @@ def test_a_closed_run_frees_all_slots_it_had() -> None:
 
     assert world.take(slots=2) == []
     assert world.matching.workers("default")[0].slots_used == 0
+
+
+@pytest.mark.asyncio
+async def test_a_fault_with_one_task_does_not_hold_up_those_behind_it() -> None:
+    def fail(task: QueuedTask) -> None:
+        if task.run_key == 1:
+            raise ZeroDivisionError
+
+    world = World()
+    poll = world.park()
+    await settle_loop()
+    world.owner.on_hand_out = fail
+    world.offer(1, 2)
+    with pytest.raises(ZeroDivisionError):
+        world.matching.dispatch()
+
+    world.matching.dispatch()
+    assert runs(await poll) == [2]

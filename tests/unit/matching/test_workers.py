@@ -178,6 +178,7 @@ def test_queues_as_lists_show_them() -> None:
 def test_a_worker_known_only_from_before_the_restart_is_not_listed() -> None:
     world = World()
     world.matching.held(world.task(1), "w1", 1)
+    world.matching.dispatch()
 
     assert world.matching.workers(NAMESPACE) == []
     assert not world.matching.serves(NAMESPACE, "default", "search")

@@ -83,6 +83,7 @@ class World:
         self.settings = settings or MatchingSettings()
         self.wake: tuple[int, Callable[[], None]] | None = None
         self.matching = self.new_matching()
+        self.matching.dispatch()
 
     def new_matching(self) -> Matching:
         tokens = Tokens(KEY, self.epoch)

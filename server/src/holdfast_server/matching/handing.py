@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 
 from holdfast_server.matching.deadlines import YOUNG_US, Deadlines
+from holdfast_server.matching.details import HeartbeatDetails
 from holdfast_server.matching.leases import GONE, LEASED, OUTSIDE, WAITING, Lease, QueuedTask
 from holdfast_server.matching.lines import Feed, Line
 from holdfast_server.matching.open_attempts import OpenAttempts
@@ -23,10 +24,11 @@ class Handing:
         stirred: set when a worker without free slots got one and tasks may wait for its parked polls.
     """
 
-    def __init__(self, owner: Owner, settings: MatchingSettings) -> None:
+    def __init__(self, owner: Owner, details: HeartbeatDetails, settings: MatchingSettings) -> None:
         self.deadlines: Deadlines[Lease | ParkedPoll | Worker] = Deadlines()
         self.stirred = False
         self._owner = owner
+        self._details = details
         self._settings = settings
         self._full_bytes = settings.answer_bytes - settings.task_bytes
         self._open = OpenAttempts()
@@ -165,7 +167,12 @@ class Handing:
     def dispatch(self, now_us: int) -> None:
         """Hands to parked polls what they can have."""
         while self._unserved:
-            self._spread(self._unserved.popitem()[0], now_us)
+            queue = self._unserved.popitem()[0]
+            try:
+                self._spread(queue, now_us)
+            except BaseException:
+                self._unserved[queue] = None  # a fault with one task must not hold up those behind it
+                raise
 
     def _spread(self, queue: TaskQueue, now_us: int) -> None:
         """Hands out the tasks of a queue, to each poll by the slots its worker has free, longest parked first."""
@@ -245,6 +252,11 @@ class Handing:
             self.deadlines.watch_young(lease, now_us)
         else:
             self.deadlines.watch(lease, now_us + first_us)
+        if self._details.size_bytes:
+            details = self._details.get(task.run_key, task.path)
+            if details is not None:
+                handed.task.heartbeat_details.CopyFrom(details)
+                answer.size_bytes += len(details.data)
         answer.tasks.append(handed.task)
         answer.leases.append(lease)
         answer.size_bytes += handed.size_bytes

@@ -14,10 +14,10 @@ from holdfast.v1.worker_service_pb2 import HeldState, HeldTask
 from holdfast_server.matching import summaries
 from holdfast_server.matching.details import HeartbeatDetails
 from holdfast_server.matching.handing import Handing
+from holdfast_server.matching.keeping import Keeping
 from holdfast_server.matching.leases import LEASED, Lease, QueuedTask
 from holdfast_server.matching.owner import Adopted, HandedOut, Owner
 from holdfast_server.matching.queues import Answer, ParkedPoll, TaskQueue
-from holdfast_server.matching.returns import Returns
 from holdfast_server.matching.settings import MatchingSettings
 from holdfast_server.matching.tokens import TokenInvalidError, Tokens, TokenStaleError
 from holdfast_server.matching.workers import SessionSuperseded, Worker, Workers
@@ -36,7 +36,6 @@ __all__ = [
     "Tokens",
 ]
 
-SECOND_US = 1_000_000
 SOON_US = 10_000
 
 
@@ -75,18 +74,14 @@ class Matching:
             wake: Calls its second argument at the time that is its first, instead of what it was told before; see
                 `Alarm.set`.
         """
-        self._owner = owner
-        self._epoch = tokens.server_epoch
         self._clock_us = clock_us
-        self._settings = settings
         self._wake = wake
         self._wake_us: int | None = None
-        self._adoption_us = clock_us() + settings.adoption_grace_us
-        self._handing = Handing(owner, settings)
+        self._begun = self._draining = self._closed = False
         self._workers = Workers(tokens, settings.lease_us)
         self._details = HeartbeatDetails(settings.details_bytes)
-        self._returns = Returns(settings.returns)
-        self._draining = False
+        self._handing = Handing(owner, self._details, settings)
+        self._keeping = Keeping(owner, self._handing, self._details, tokens.server_epoch, clock_us, settings)
 
     # -- what the runs say -------------------------------------------------------------------------------------------
 
@@ -101,34 +96,38 @@ class Matching:
         self._handing.add(task)
 
     def held(self, task: QueuedTask, worker_id: str, lease: int) -> None:
-        """After a restart: a worker had this attempt. It may claim it for a while, then the attempt goes back."""
+        """After a restart: a worker had this attempt. It may claim it for a while, then the attempt goes back.
+
+        The while begins with the first `dispatch`, because until then no worker can have come.
+        """
         known = self._handing.find(task.run_key, task.path)
         if known is not None:
             if known.attempt > task.attempt or (known.attempt == task.attempt and known.place == LEASED):
                 return
             self._handing.drop(known)
-        now_us = self._clock_us()
         worker = self._workers.get(task.namespace, worker_id)
         if worker is None:
-            worker = self._add_worker(task.namespace, WorkerInfo(id=worker_id), now_us)
-        inherited = self._handing.lease(task, worker, lease, b"", now_us)
-        inherited.renew_us = now_us + self._settings.adoption_grace_us - self._settings.lease_us
-        self._handing.deadlines.watch(inherited, inherited.due_us())
+            worker = self._add_worker(task.namespace, WorkerInfo(id=worker_id), self._clock_us())
+        self._keeping.inherit(task, worker, lease)
         self._arm()
 
     def withdraw(self, run_key: int, path: str) -> None:
         """The attempt of an activation, waiting or leased, is over or may not be handed out now."""
         task = self._handing.find(run_key, path)
         if task is not None:
-            self._drop(task)
-        self._returns.forget(run_key, path)
+            self._handing.drop(task)
+        self._keeping.returns.forget(run_key, path)
+        if self._handing.stirred:
+            self._arm()
 
     def withdraw_run(self, run_key: int) -> None:
         """All attempts of a run are over."""
         for task in self._handing.of_run(run_key):
-            self._drop(task)
-        self._returns.forget_run(run_key)
+            self._handing.drop(task)
+        self._keeping.returns.forget_run(run_key)
         self._details.drop_run(run_key)
+        if self._handing.stirred:
+            self._arm()
 
     def request_cancel(self, run_key: int, path: str, attempt: int) -> None:
         """The worker that has the attempt is told to stop, at its next heartbeat."""
@@ -143,11 +142,19 @@ class Matching:
         if task is None or lease is None or task.attempt != claim.attempt or lease.number != claim.lease:
             return  # the lease ended while the owner made up its mind
         lease.worker.freed += 1
-        self._drop(task)
-        self._returns.forget(claim.run_key, claim.path)
+        self._handing.drop(task)
+        self._keeping.returns.forget(claim.run_key, claim.path)
+        if self._handing.stirred:
+            self._arm()
 
     def dispatch(self) -> None:
-        """Hands what waits to parked polls. Call it when completions that a commit has released took theirs."""
+        """Hands what waits to parked polls. Call it when completions that a commit has released took theirs.
+
+        The first call says that all is known that was there before the start.
+        """
+        if not self._begun:
+            self._begun = True
+            self._keeping.grant_grace([lease for worker in self._workers for lease in worker.inherited])
         self._handing.dispatch(self._clock_us())
         self._arm()
 
@@ -184,7 +191,8 @@ class Matching:
             # Whatever it was given has not left the server.
             for lease in poll.answer.leases:
                 if lease.open:
-                    self._give_back(lease)
+                    self._keeping.give_back(lease)
+            self._arm()
             raise
         finally:
             if poll.open:
@@ -206,7 +214,9 @@ class Matching:
         Raises:
             SessionSuperseded: A newer process uses the worker's id.
         """
-        return self._seen(namespace, info, self._clock_us())
+        worker = self._seen(namespace, info, self._clock_us())
+        self._arm()
+        return worker
 
     def claim(self, worker: Worker, token: bytes) -> Claim:
         """Finds the attempt a result is for. The lease goes on until `settled`.
@@ -218,7 +228,8 @@ class Matching:
         lease = worker.leases.get(token)
         adopted = lease is None
         if lease is None:
-            lease = self._adopt(worker, token)
+            lease = self._keeping.adopt(worker, token)
+            self._arm()
         task = lease.task
         return Claim(task.run_key, task.path, task.attempt, lease.number, adopted)
 
@@ -236,13 +247,14 @@ class Matching:
         except SessionSuperseded:
             return [HeldState.HELD_STATE_LOST] * len(held)
         listed: set[Lease] = set()
-        states = [self._beat(worker, entry, listed, now_us) for entry in held]
+        states = [self._keeping.beat(worker, entry, listed, now_us) for entry in held]
         if all_held:
             for poll in self._handing.parked(worker):
                 self._handing.answer(poll)
             for lease in worker.holds:
                 if lease not in listed:
-                    self._return(lease, f"worker {info.id!r} does not have it")
+                    self._keeping.put_back(lease, f"worker {info.id!r} does not have it")
+        self._arm()
         return states
 
     def drain(self, namespace: str, info: WorkerInfo) -> None:
@@ -285,11 +297,13 @@ class Matching:
     def tick(self) -> None:
         """Looks at everything whose time has come."""
         self._wake_us = None
+        if self._closed:
+            return
         now_us = self._clock_us()
         for item in self._handing.deadlines.due(now_us):
             if isinstance(item, Lease):
                 if item.open:  # an end before it in this round may have closed it
-                    self._lease_due(item, now_us)
+                    self._keeping.due(item, now_us)
             elif isinstance(item, ParkedPoll):
                 if item.open:
                     self._handing.answer(item)
@@ -297,41 +311,27 @@ class Matching:
                 self._worker_due(item, now_us)
         self.dispatch()
 
-    def _arm(self) -> None:
-        next_us = self._handing.deadlines.next_us()
-        if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
-            self._wake_us = next_us
-            self._wake(next_us, self.tick)
+    def close(self) -> None:
+        """Nothing happens by time any more."""
+        self._closed = True
 
-    def _drop(self, task: QueuedTask) -> None:
-        self._handing.drop(task)
+    def _arm(self) -> None:
+        if not self._begun:
+            return
+        next_us = self._handing.deadlines.next_us()
         if self._handing.stirred:
             # A parked poll can be served again. Usually a commit follows and `dispatch` with it, but not if what freed
             # the slot was refused.
             self._handing.stirred = False
             soon_us = self._clock_us() + SOON_US
-            if self._wake_us is None or soon_us < self._wake_us:
-                self._wake_us = soon_us
-                self._wake(soon_us, self.tick)
-
-    def _lease_due(self, lease: Lease, now_us: int) -> None:
-        task, worker = lease.task, lease.worker
-        if lease.inherited:
-            self._give_back(lease)
-        elif lease.deadline_us and lease.deadline_us <= now_us:
-            self._lose(lease, "start_to_close", f"attempt {task.attempt} took longer than its start_to_close")
-        elif lease.heartbeat_us and lease.beat_us + lease.heartbeat_us <= now_us:
-            silence_s = lease.heartbeat_us / SECOND_US
-            self._lose(lease, "heartbeat", f"the handler sent no heartbeat for {silence_s:g} s")
-        elif lease.claimed or worker.due_us() <= now_us:
-            silence_s = self._settings.lease_us / SECOND_US
-            self._lose(lease, "lost", f"worker {worker.info.id!r} was silent for {silence_s:g} s")
-        else:
-            self._return(lease, f"worker {worker.info.id!r} lives but never listed it")
+            next_us = soon_us if next_us is None else min(next_us, soon_us)
+        if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
+            self._wake_us = next_us
+            self._wake(next_us, self.tick)
 
     def _worker_due(self, worker: Worker, now_us: int) -> None:
         if worker.holds or worker.parked:
-            self._handing.deadlines.watch(worker, now_us + self._settings.lease_us)
+            self._handing.deadlines.watch(worker, now_us + worker.lease_us)
             return
         self._handing.dismiss(worker)
         self._workers.remove(worker)
@@ -369,7 +369,7 @@ class Matching:
             self._handing.answer(poll)
         self._handing.dismiss(worker)
         for lease in worker.holds:
-            self._return(lease, f"the process of worker {info.id!r} was replaced by a new one")
+            self._keeping.put_back(lease, f"the process of worker {info.id!r} was replaced by a new one")
 
     def _take(
         self, namespace: str, info: WorkerInfo, queue: str, handlers: Iterable[str], slots_total: int
@@ -388,75 +388,3 @@ class Matching:
         worker.freed = 0
         self._arm()
         return worker, at, answer
-
-    def _adopt(self, worker: Worker, token: bytes) -> Lease:
-        """Lets a worker keep what an earlier server gave it and nobody has now.
-
-        Raises:
-            TokenInvalidError: The token was not given to this worker.
-            TokenStaleError: Its lease is over.
-        """
-        content = worker.seal.read(token)
-        task = self._handing.find(content.run_key, content.path)
-        if task is None or task.attempt != content.attempt or not worker.open:
-            raise TokenStaleError(content)
-        known = task.lease
-        if known is not None:
-            same = known.number == content.lease and known.worker is worker
-            if not known.inherited or not (same or known.number < content.lease):
-                raise TokenStaleError(content)  # another lease came after that one
-        if content.server_epoch == self._epoch and known is None:
-            raise TokenStaleError(content)  # the attempt went back to its queue
-        self._handing.drop(task)
-        adopted = self._owner.adopt(task, worker.info, content.lease)
-        if adopted is None:
-            raise TokenStaleError(content)
-        now_us = self._clock_us()
-        lease = self._handing.lease(task, worker, content.lease, token, now_us)
-        lease.claimed = True
-        lease.cancel_requested = known is not None and known.cancel_requested
-        if adopted.start_to_close_us is not None:
-            lease.deadline_us = max(adopted.start_us + adopted.start_to_close_us, self._adoption_us)
-        if adopted.heartbeat_us is not None:
-            lease.heartbeat_us = adopted.heartbeat_us
-        self._handing.deadlines.watch(lease, lease.due_us())
-        self._arm()
-        return lease
-
-    def _beat(self, worker: Worker, held: HeldTask, listed: set[Lease], now_us: int) -> HeldState.ValueType:
-        lease = worker.leases.get(held.token)
-        if lease is None:
-            try:
-                lease = self._adopt(worker, held.token)
-            except (TokenInvalidError, TokenStaleError):
-                return HeldState.HELD_STATE_LOST
-        listed.add(lease)
-        lease.renew_us = now_us
-        lease.claimed = True
-        if held.HasField("details"):
-            lease.beat_us = now_us
-            self._details.put(lease.task.run_key, lease.task.path, held.details)
-        elif held.alive:
-            lease.beat_us = now_us
-        return HeldState.HELD_STATE_CANCEL_REQUESTED if lease.cancel_requested else HeldState.HELD_STATE_HELD
-
-    def _give_back(self, lease: Lease) -> None:
-        """The attempt was never in its worker's hands, or a server crashed: it goes back as it is."""
-        task = lease.task
-        self._drop(task)
-        self._owner.attempt_returned(task.run_key, task.path, task.attempt)
-
-    def _return(self, lease: Lease, why: str) -> None:
-        """The attempt goes back because its worker turned out not to have it; if that goes on it is lost."""
-        task = lease.task
-        if lease.inherited or self._returns.allow(task.run_key, task.path, task.attempt):
-            self._give_back(lease)
-        else:
-            times = self._settings.returns + 1
-            self._lose(lease, "lost", f"{why}; this happened {times} times")
-
-    def _lose(self, lease: Lease, kind: str, detail: str) -> None:
-        task = lease.task
-        self._drop(task)
-        self._returns.forget(task.run_key, task.path)
-        self._owner.attempt_ended(task.run_key, task.path, task.attempt, kind, detail)

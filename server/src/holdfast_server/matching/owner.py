@@ -14,9 +14,9 @@ class HandedOut:
     """An attempt on its way to a worker.
 
     Attributes:
-        task: the message without its token, which matching adds.
-        lease: number of the lease; the same number never comes twice for an attempt, not even when the server that gave
-            it crashed before it was on disk.
+        task: the message without token and heartbeat details, which matching adds.
+        lease: number of the lease; the same number never comes twice for an attempt, not even when an earlier one was
+            lost with a server or with a commit before it was on disk.
         start_to_close_us: time the attempt has; None means any.
         heartbeat_us: longest silence of its handler; None means any.
         size_bytes: about what the message weighs.
