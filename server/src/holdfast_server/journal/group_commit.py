@@ -4,13 +4,17 @@ While a commit is under way the next group fills, so the size of a group follows
 anybody. Only lazy events (a task was handed out) may wait, a few milliseconds, for company.
 
 A commit that fails leaves unknown whether it took effect. The group and everything decided on top of it are then
-dropped: the runs concerned have to be folded again from disk before they decide anything more.
+dropped: the runs concerned have to be folded again from disk before they decide anything more. A commit that is
+refused because of what it says was not made: it is made again run by run, and only the run that is refused once more is
+dropped.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import structlog
 
 from holdfast.v1.history_pb2 import HistoryBatch
 from holdfast_server.store.port import (
@@ -20,11 +24,14 @@ from holdfast_server.store.port import (
     PayloadRow,
     RunUpdate,
     Store,
+    StoreConflictError,
     StoreError,
     VersionRow,
 )
 
 __all__ = ["Entry", "Journal", "JournalFullError", "Writer"]
+
+log = structlog.get_logger("holdfast.journal")
 
 
 class JournalFullError(StoreError):
@@ -53,6 +60,8 @@ class Entry:
     writer: Writer
     batch: HistoryBatch
     effects: list[object] = field(default_factory=list)
+    pinned: list[bytes] = field(default_factory=list)
+    """Hashes of the large payloads that are written with it."""
 
 
 class _Group:
@@ -75,8 +84,8 @@ class Journal:
 
     Args:
         store: where it goes.
-        on_failure: told of a failed commit with the writers whose state is ahead of the disk, before any caller hears
-            of it.
+        on_failure: told of a failed commit with all entries that may not be on disk, before any caller hears of it.
+        on_conflict: told of an entry the store refuses for what it says, before any caller hears of its group.
         on_group: called after each commit, when effects have happened and before callers go on.
         lazy_delay_s: longest wait of lazy events.
         limit: transitions that may wait.
@@ -85,13 +94,15 @@ class Journal:
     def __init__(
         self,
         store: Store,
-        on_failure: Callable[[StoreError, Sequence[Writer]], None],
+        on_failure: Callable[[StoreError, Sequence[Entry]], None],
+        on_conflict: Callable[[StoreConflictError, Entry], None],
         on_group: Callable[[], None],
         lazy_delay_s: float = 0.005,
         limit: int = 20_000,
     ) -> None:
         self._store = store
         self._on_failure = on_failure
+        self._on_conflict = on_conflict
         self._on_group = on_group
         self._lazy_delay_s = lazy_delay_s
         self._limit = limit
@@ -200,7 +211,7 @@ class Journal:
             if self._lazy_timer is not None:
                 self._lazy_timer.cancel()
                 self._lazy_timer = None
-            if not self._open.empty:
+            if not self._open.empty or self._open.waiters:
                 await self._write()
             elif self._closing:
                 return
@@ -215,26 +226,73 @@ class Journal:
             events = entry.batch.events
             if events:
                 commit.history.append(HistoryRow(key, events[0].seq, len(events), entry.batch.SerializeToString()))
+        refused: dict[int, StoreConflictError] = {}
         try:
-            await self._store.commit(commit)
+            try:
+                await self._store.commit(commit)
+            except StoreConflictError as error:
+                log.warning("a group contradicts what is stored; writing it run by run", error=str(error))
+                refused = await self._write_run_by_run(group)
         except StoreError as error:
             self._writing = None
             self._fail(group, error)
             return
+        except Exception as error:
+            # A fault of the server's own must not end all writing.
+            log.exception("a commit failed by a fault")
+            self._writing = None
+            self._fail(group, StoreError(f"{type(error).__name__}: {error}"))
+            return
         self._writing = None
-        for entry in group.entries.values():
-            entry.writer.committed(entry)
+        for key, entry in group.entries.items():
+            if key in refused:
+                self._drop(refused[key], entry)
+            else:
+                entry.writer.committed(entry)
         for waiter in group.waiters:
             if not waiter.done():
                 waiter.set_result(None)
         self._on_group()
 
+    async def _write_run_by_run(self, group: _Group) -> dict[int, StoreConflictError]:
+        """Writes what each run has in a commit of its own; answers the refused ones.
+
+        Raises:
+            StoreError: the disk fails, or a version of a workflow contradicts what is stored.
+        """
+        refused: dict[int, StoreConflictError] = {}
+        whole = group.commit
+        await self._store.commit(Commit(versions=whole.versions))
+        # In the order in which they came in: a run that frees a business key is before the one that takes it.
+        for key in group.entries:
+            part = Commit(
+                new_runs=[one for one in whole.new_runs if one.key == key],
+                history=[one for one in whole.history if one.run_key == key],
+                payloads=[one for one in whole.payloads if one.run_key == key],
+                updates=[one for one in whole.updates if one.key == key],
+            )
+            try:
+                await self._store.commit(part)
+            except StoreConflictError as error:
+                refused[key] = error
+        return refused
+
+    def _drop(self, error: StoreConflictError, entry: Entry) -> None:
+        """Drops what a run has in the refused group, and what it decided on top of that."""
+        key = entry.writer.key
+        after = self._open.entries.pop(key, None)
+        if after is not None:
+            commit = self._open.commit
+            commit.payloads = [one for one in commit.payloads if one.run_key != key]
+            commit.updates = [one for one in commit.updates if one.key != key]
+            entry.pinned += after.pinned
+        self._on_conflict(error, entry)
+
     def _fail(self, group: _Group, error: StoreError) -> None:
         """Drops the group and the open one: what was decided on top of the failed group is void with it."""
         after = self._open
         self._open = _Group()
-        writers = {entry.writer.key: entry.writer for one in (group, after) for entry in one.entries.values()}
-        self._on_failure(error, list(writers.values()))
+        self._on_failure(error, [*group.entries.values(), *after.entries.values()])
         for one in (group, after):
             for waiter in one.waiters:
                 if not waiter.done():

@@ -32,10 +32,16 @@ class Watcher:
     def push(self, events: list[HistoryEvent]) -> None:
         """Adds committed events."""
         if len(self.events) + len(events) > self._limit:
-            self.events.clear()
-            self.lagging = True
-        elif not self.lagging:
+            self.lag()
+            return
+        if not self.lagging:
             self.events.extend(events)
+        self.wake.set()
+
+    def lag(self) -> None:
+        """Leaves it to the disk what comes next."""
+        self.events.clear()
+        self.lagging = True
         self.wake.set()
 
 
@@ -48,18 +54,18 @@ class RunHost:
         durable_seq: number of the last event on disk.
         stale: True if the state is void and has to be folded again before the run decides anything.
         quarantined: why the run does not decide any more; empty if it does.
+        gone: True if the run turned out not to be on disk, so that there is no such run.
         timers: handles of its timers by (path, timer).
-        closers: told how the run ended.
-        pinned: hashes of large payloads that are not on disk yet.
+        closers: told how the run ended; None if it is gone.
     """
 
     __slots__ = (
         "closers",
         "durable_seq",
+        "gone",
         "key",
         "loading",
         "on_committed",
-        "pinned",
         "quarantined",
         "stale",
         "state",
@@ -74,10 +80,10 @@ class RunHost:
         self.durable_seq = 0
         self.stale = False
         self.quarantined = ""
+        self.gone = False
         self.timers: dict[tuple[str, str], TimerHandle[tuple[int, str, Timer]]] = {}
-        self.closers: list[Callable[[RunOutcome], None]] | None = None
+        self.closers: list[Callable[[RunOutcome | None], None]] | None = None
         self.watchers: list[Watcher] | None = None
-        self.pinned: list[bytes] | None = None
         self.loading: asyncio.Future[None] | None = None
 
     def committed(self, entry: Entry) -> None:

@@ -192,6 +192,9 @@ class Reading:
                 after_seq = fresh[-1].seq
             if not host.state.open and after_seq >= host.state.seq:
                 return
+            if host.gone:
+                message = f"run {host.state.run_id!r} was never accepted: its start could not be written"
+                raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": host.state.run_id})
             await self._runtime.health.sleep(watcher.wake)
 
     async def outcome_of_closed(self, namespace: str, run_id: str) -> RunOutcome:

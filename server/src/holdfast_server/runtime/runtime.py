@@ -19,14 +19,15 @@ from holdfast_server.engine.payloads import PayloadBag
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.settings import EngineSettings
 from holdfast_server.engine.turn import Entropy
-from holdfast_server.journal.group_commit import Entry, Journal, Writer
+from holdfast_server.journal.group_commit import Entry, Journal
 from holdfast_server.matching.matching import Matching, QueuedTask
 from holdfast_server.runtime.catalog import Catalog
 from holdfast_server.runtime.feeds import Feed
 from holdfast_server.runtime.health import Health
 from holdfast_server.runtime.host import RunHost
+from holdfast_server.runtime.mending import Mending
 from holdfast_server.runtime.payload_cache import PayloadCache
-from holdfast_server.runtime.residence import Residence, fold_run
+from holdfast_server.runtime.residence import Residence
 from holdfast_server.store.port import PayloadRow, RunUpdate, Store, StoreError
 from holdfast_server.timers.service import TimerService
 
@@ -66,8 +67,15 @@ class Runtime:
         self.entropy = entropy
         self.settings = settings
         self.health = Health(store.probe)
+        self.mending = Mending(self)
+        self.health.listen(self.mending.go_on)
         self.journal = Journal(
-            store, self._commit_failed, self._group_done, settings.lazy_delay_s, settings.uncommitted_transitions
+            store,
+            self.mending.commit_failed,
+            self.mending.contradicted,
+            self._group_done,
+            settings.lazy_delay_s,
+            settings.uncommitted_transitions,
         )
         self.catalog = Catalog(store, self.journal, clock_us)
         self.payloads = PayloadCache(store)
@@ -114,11 +122,6 @@ class Runtime:
         found = self.payloads.find(hashes)
         return None if found is None else PayloadBag(found, inline)
 
-    @staticmethod
-    def is_fit(host: RunHost) -> bool:
-        """Whether the state of a run is what its history says."""
-        return not host.stale
-
     async def bag(self, host: RunHost) -> PayloadBag:
         """The same, loading what is missing.
 
@@ -131,12 +134,17 @@ class Runtime:
             if bag is not None:
                 return bag
             if host.stale:
-                await self._reload(host)
+                await self.mending.reload(host)
                 continue
             hashes = needs(host.state)
             loaded = await self.payloads.load(hashes)
-            if all(digest in loaded for digest in needs(host.state)) and self.is_fit(host):
+            # Meanwhile it may have come to need more, or been dropped.
+            if not self._dropped(host) and all(digest in loaded for digest in needs(host.state)):
                 return PayloadBag(loaded, self.settings.engine.inline_bytes)
+
+    @staticmethod
+    def _dropped(host: RunHost) -> bool:
+        return host.stale
 
     def apply(
         self,
@@ -177,27 +185,27 @@ class Runtime:
             raise
         except Exception as error:
             self.journal.forget(host, before)
-            self._quarantine(host, error)
+            self.mending.quarantine(host, error)
             message = f"run {host.state.run_id!r} is quarantined after a fault of the server: {host.quarantined}"
             raise Refused(ErrorReason.ERROR_REASON_RUN_QUARANTINED, message, {"detail": host.quarantined}) from error
         if decision.first_seq:
             entry.effects.extend(decision.effects)
-            self.journal.add(self.pin_new(host, bag), lazy=lazy)
+            self.journal.add(self.pin_new(host.key, entry, bag), lazy=lazy)
             if host.state.state != state_before:
                 self.state_changed(host)
         elif not before:
             self.journal.forget(host, 0)
         return decision
 
-    def pin_new(self, host: RunHost, bag: PayloadBag) -> list[PayloadRow]:
+    def pin_new(self, key: int, entry: Entry, bag: PayloadBag) -> list[PayloadRow]:
         """Rows for the large payloads a decision made; they stay in memory until they are on disk."""
         if not bag.new:
             return []
         rows = []
         for digest, payload in bag.new.items():
             self.payloads.pin(digest, payload)
-            host.pinned = [*(host.pinned or ()), digest]
-            rows.append(PayloadRow(digest, payload.SerializeToString(deterministic=True), host.key))
+            entry.pinned.append(digest)
+            rows.append(PayloadRow(digest, payload.SerializeToString(deterministic=True), key))
         return rows
 
     def state_changed(self, host: RunHost) -> None:
@@ -225,16 +233,18 @@ class Runtime:
         events = entry.batch.events
         if events:
             host.durable_seq = events[-1].seq
-        if host.pinned:
-            self.payloads.unpin(host.pinned)
-            host.pinned = None
+        if entry.pinned:
+            self.payloads.unpin(entry.pinned)
         if host.watchers:
             listed = list(events)
             for watcher in host.watchers:
                 watcher.push(listed)
         self.runs_feed.note((host.key, ""))
-        for effect in entry.effects:
-            self.perform(host, effect)
+        try:
+            for effect in entry.effects:
+                self.perform(host, effect)
+        except Exception as error:  # noqa: BLE001 - one run's fault must not end the writing of all
+            self.mending.quarantine(host, error)
 
     def perform(self, host: RunHost, effect: object) -> None:
         """Lets an effect happen."""
@@ -278,7 +288,7 @@ class Runtime:
             case fx.GateChanged():
                 self.gates_feed.note((host.key, effect.path))
             case fx.RunClosed():
-                self._closed(host)
+                self.closed(host)
             case _:
                 message = f"unknown effect {effect!r}"
                 raise TypeError(message)
@@ -290,8 +300,9 @@ class Runtime:
             self.timers.cancel(old)
         host.timers[name] = self.timers.add(effect.due_us, (host.key, effect.path, effect.timer))
 
-    def _closed(self, host: RunHost) -> None:
-        self._drop_outside(host)
+    def closed(self, host: RunHost) -> None:
+        """The end of a run is on disk: whoever waits for it is told, and it leaves the memory."""
+        self.drop_outside(host)
         run = host.state
         if run.open:
             # Someone reopened it before its end was on disk; the effects of that follow.
@@ -304,7 +315,8 @@ class Runtime:
         if host.durable_seq == run.seq:
             self.residence.remove(host)
 
-    def _drop_outside(self, host: RunHost) -> None:
+    def drop_outside(self, host: RunHost) -> None:
+        """Takes a run's tasks and timers back."""
         self.matching.withdraw_run(host.key)
         for handle in host.timers.values():
             self.timers.cancel(handle)
@@ -324,7 +336,10 @@ class Runtime:
             self.later(host, FireTimer(path, timer))
 
     def later(self, host: RunHost, command: Command) -> None:
-        """Applies a command of the server's own, as soon as what it needs is in memory."""
+        """Applies a command of the server's own, as soon as what it needs is in memory and the disk takes it."""
+        if not self.health.writable:
+            self.mending.hold_back(host, command)
+            return
         bag = self.bag_now(host)
         if bag is not None:
             self._apply_own(host, command, bag)
@@ -335,6 +350,8 @@ class Runtime:
         while True:
             try:
                 bag = await self.bag(host)
+            except Refused:
+                return  # it was never accepted
             except StoreError as error:
                 log.warning("a run cannot be loaded; trying again", run_id=host.state.run_id, error=str(error))
                 await asyncio.sleep(1.0)
@@ -347,67 +364,3 @@ class Runtime:
             self.apply(host, command, bag)
         except Refused as refused:
             log.info("the server's own command came too late", run_id=host.state.run_id, reason=refused.message)
-
-    # -- when something goes wrong -----------------------------------------------------------------------------------
-
-    def _quarantine(self, host: RunHost, error: Exception) -> None:
-        log.error("a run is quarantined after a fault", run_id=host.state.run_id, exc_info=error)
-        host.quarantined = f"{type(error).__name__}: {error}"
-        host.stale = True
-        self._drop_outside(host)
-
-    def _commit_failed(self, error: StoreError, writers: Sequence[Writer]) -> None:
-        for writer in writers:
-            host = self.residence.by_key(writer.key)
-            if host is not None:
-                host.stale = True
-                self._drop_outside(host)
-                if host.pinned:
-                    self.payloads.unpin(host.pinned)
-                    host.pinned = None
-        self.health.store_failed(error)
-        self.spawn(self._reload_all([writer.key for writer in writers]), "reload after a failed commit")
-
-    async def _reload_all(self, keys: Sequence[int]) -> None:
-        for key in keys:
-            while (host := self.residence.by_key(key)) is not None and host.stale and not host.quarantined:
-                try:
-                    await self._reload(host)
-                except StoreError as error:
-                    log.warning("a run cannot be reloaded; trying again", run_id=host.state.run_id, error=str(error))
-                    await asyncio.sleep(0.5)
-                except Refused:
-                    break
-
-    async def _reload(self, host: RunHost) -> None:
-        """Folds a run again from disk, once for all who ask.
-
-        Raises:
-            StoreError: the disk does not answer.
-            Refused: RUN_NOT_FOUND if the run never got there.
-        """
-        if host.loading is not None:
-            await asyncio.wait([host.loading])
-            return
-        host.loading = asyncio.get_running_loop().create_future()
-        try:
-            # What it decided before the fault may still be on its way to the disk.
-            await self.journal.durable()
-            run = await fold_run(self.store, self.catalog, host.key)
-        finally:
-            host.loading.set_result(None)
-            host.loading = None
-        if run is None:
-            self.residence.remove(host)
-            message = f"run {host.state.run_id!r} was never accepted: its start could not be written"
-            raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": host.state.run_id})
-        host.state = run
-        host.durable_seq = run.seq
-        host.stale = False
-        if run.open and not host.quarantined:
-            self.residence.claim_key(host)
-            for effect in fx.standing(run):
-                self.perform(host, effect)
-            asyncio.get_running_loop().call_soon(self.matching.dispatch)
-        elif not run.open:
-            self._closed(host)

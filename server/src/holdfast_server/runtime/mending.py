@@ -1,0 +1,182 @@
+"""What happens when the disk fails or a run has a fault: runs go back to what the disk says, faulty ones stand aside.
+
+While the database refuses writes, nothing the server would do by itself is tried: what comes due is held back until
+writing works again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from holdfast.v1.errors_pb2 import ErrorReason
+from holdfast_server.engine import effects as fx
+from holdfast_server.engine.commands import Command
+from holdfast_server.engine.refusal import Refused
+from holdfast_server.journal.group_commit import Entry
+from holdfast_server.runtime.host import RunHost
+from holdfast_server.runtime.residence import fold_run
+from holdfast_server.store.port import StoreConflictError, StoreError
+
+if TYPE_CHECKING:  # they refer to each other
+    from holdfast_server.runtime.runtime import Runtime
+
+__all__ = ["Mending"]
+
+log = structlog.get_logger("holdfast.runtime")
+
+RETRY_S = 0.5
+
+
+class Mending:
+    """Mends runs.
+
+    Attributes:
+        contradictions: runs so far whose events the database did not take; callers whose runs may be among them look
+            at `RunHost.quarantined` when the number has grown.
+    """
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._held_back: list[tuple[int, Command]] = []
+        self._withheld: dict[int, None] = {}
+        self.contradictions = 0
+
+    # -- one run has a fault -----------------------------------------------------------------------------------------
+
+    def quarantine(self, host: RunHost, error: Exception) -> None:
+        """Keeps a run from deciding anything more, visibly; it is shown as it is on disk."""
+        log.error("a run is quarantined after a fault", run_id=host.state.run_id, exc_info=error)
+        host.quarantined = f"{type(error).__name__}: {error}"
+        host.stale = True
+        self._runtime.drop_outside(host)
+        _wake_watchers(host)
+
+    def contradicted(self, error: StoreConflictError, entry: Entry) -> None:
+        """The database does not take the events of one run, and never will."""
+        host = entry.writer
+        if not isinstance(host, RunHost):
+            raise TypeError(host)
+        self.contradictions += 1
+        self._unpin(entry)
+        if host.durable_seq:
+            self.quarantine(host, error)
+            return
+        log.error("a start contradicts what is stored", run_id=host.state.run_id, error=str(error))
+        host.quarantined = str(error)
+        host.stale = True
+        self._forget(host)
+
+    # -- the disk fails ----------------------------------------------------------------------------------------------
+
+    def commit_failed(self, error: StoreError, entries: Sequence[Entry]) -> None:
+        """Nobody knows whether these are on disk: their runs are folded again before they decide anything."""
+        keys: dict[int, None] = {}
+        for entry in entries:
+            self._unpin(entry)
+            host = self._runtime.residence.by_key(entry.writer.key)
+            if host is not None:
+                host.stale = True
+                self._runtime.drop_outside(host)
+                keys[host.key] = None
+        self._runtime.health.store_failed(error)
+        self._runtime.spawn(self._reload_all(keys), "reload after a failed commit")
+
+    def hold_back(self, host: RunHost, command: Command) -> None:
+        """A command of the server's own that has to wait until the database takes writes again."""
+        self._held_back.append((host.key, command))
+
+    def withhold(self, host: RunHost) -> None:
+        """A task of the run is not handed out because the database would not take note of it."""
+        self._withheld[host.key] = None
+
+    def go_on(self) -> None:
+        """Does what was held back, if the database takes writes."""
+        runtime = self._runtime
+        if not runtime.health.writable:
+            return
+        withheld, self._withheld = self._withheld, {}
+        held_back, self._held_back = self._held_back, []
+        for key in withheld:
+            host = runtime.residence.by_key(key)
+            if host is not None and not host.stale:
+                for effect in fx.standing(host.state):
+                    if isinstance(effect, fx.TaskReady):
+                        runtime.perform(host, effect)
+        for key, command in held_back:
+            host = runtime.residence.by_key(key)
+            if host is not None:
+                runtime.later(host, command)
+        if withheld:
+            asyncio.get_running_loop().call_soon(runtime.matching.dispatch)
+
+    # -- folding again -----------------------------------------------------------------------------------------------
+
+    async def reload(self, host: RunHost) -> None:
+        """Folds a run again from disk, once for all who ask.
+
+        Raises:
+            StoreError: the disk does not answer.
+            Refused: RUN_NOT_FOUND if the run never got there.
+        """
+        runtime = self._runtime
+        if host.loading is not None:
+            await asyncio.wait([host.loading])
+            return
+        host.loading = asyncio.get_running_loop().create_future()
+        try:
+            # What it decided before the fault may still be on its way to the disk.
+            await runtime.journal.durable()
+            run = await fold_run(runtime.store, runtime.catalog, host.key)
+        finally:
+            host.loading.set_result(None)
+            host.loading = None
+        if run is None:
+            self._forget(host)
+            message = f"run {host.state.run_id!r} was never accepted: its start could not be written"
+            raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": host.state.run_id})
+        host.state = run
+        host.durable_seq = run.seq
+        host.stale = False
+        if not run.open:
+            runtime.closed(host)
+        elif not host.quarantined:
+            runtime.residence.claim_key(host)
+            for effect in fx.standing(run):
+                runtime.perform(host, effect)
+            asyncio.get_running_loop().call_soon(runtime.matching.dispatch)
+        _wake_watchers(host)
+
+    async def _reload_all(self, keys: Sequence[int] | dict[int, None]) -> None:
+        residence = self._runtime.residence
+        for key in keys:
+            while (host := residence.by_key(key)) is not None and host.stale and not host.quarantined:
+                try:
+                    await self.reload(host)
+                except StoreError as error:
+                    log.warning("a run cannot be reloaded; trying again", run_id=host.state.run_id, error=str(error))
+                    await asyncio.sleep(RETRY_S)
+                except Refused:
+                    break
+
+    def _forget(self, host: RunHost) -> None:
+        """The run is not on disk, so there is no such run."""
+        host.gone = True
+        self._runtime.residence.remove(host)
+        self._runtime.drop_outside(host)
+        closers, host.closers = host.closers, None
+        for closer in closers or ():
+            closer(None)
+        _wake_watchers(host)
+
+    def _unpin(self, entry: Entry) -> None:
+        if entry.pinned:
+            self._runtime.payloads.unpin(entry.pinned)
+            entry.pinned = []
+
+
+def _wake_watchers(host: RunHost) -> None:
+    """Watchers look at the disk again: what they were sent of is there, but maybe not all of what is there."""
+    for watcher in host.watchers or ():
+        watcher.lag()
