@@ -200,7 +200,6 @@ async def test_a_cancel_reaches_the_handler_and_its_last_words_the_readers(clien
     assert stopped.is_set()
 
 
-@pytest.mark.xfail(reason="the server keeps heartbeat details but does not hand them to the next attempt")
 @pytest.mark.asyncio
 async def test_the_next_attempt_goes_on_where_the_last_one_was(client: Client) -> None:
     said = asyncio.Event()
