@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from holdfast.v1.definition_pb2 import Approvers
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.history_pb2 import HistoryEvent
+from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine import commands as c, failures
 from holdfast_server.engine.effects import Timer
 from holdfast_server.engine.refusal import Refused
@@ -137,7 +138,10 @@ class _Player:
     def do_take(self, path: str, worker: str = "w1") -> list[HistoryEvent]:
         return self.play.take(path, worker)
 
-    def do_complete(self, path: str, output: object = None, attempt: int = 0) -> list[HistoryEvent]:
+    def do_complete(self, path: str, output: object = None, attempt: int = 0, raw: str = "") -> list[HistoryEvent]:
+        if raw:  # data that are no JSON
+            command = c.CompleteTask(path, self.play.record(path).attempt, Payload(data=raw.encode()))
+            return self._taken(path, attempt) + self.play.do(command)
         return self._taken(path, attempt) + self.play.complete(path, output, attempt)
 
     def do_fail(self, path: str, kind: str = "Oops", attempt: int = 0, **fields: Any) -> list[HistoryEvent]:

@@ -58,6 +58,7 @@ from holdfast_server.engine.times import timestamp_us
 __all__ = ["apply", "evolve", "fold", "start_state"]
 
 REMEMBERED_REQUESTS = 1_000
+"""Changes of a run whose request ids are remembered; fixed, because every fold of a history must give the same."""
 
 
 def start_state(plan: Plan, event: HistoryEvent) -> RunState:

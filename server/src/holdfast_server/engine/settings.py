@@ -19,7 +19,5 @@ class EngineSettings:
     """Largest payload."""
     unconsumed_signals: int = 1_000
     """Signals a run may hold that nothing has taken."""
-    remembered_requests: int = 1_000
-    """Changes of a run whose request ids are remembered."""
     gate_body_bytes: int = 256 * 1024
     """Largest rendered body of a gate."""
