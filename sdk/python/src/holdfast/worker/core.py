@@ -9,8 +9,9 @@ Three things decide:
   tasks is under way, because a task in an answer that is lost, or still on its way, would not be in that list. So the
   list is exact, and the server may hand out again whatever is not in it.
 - the *phase*: WORKING, then STOPPING; see `stop`.
-- per lane, whether a poll and a completion are under way, and which results wait. Whatever finishes while a completion
-  is under way goes with the next one.
+- per lane, whether a poll and how many completions are under way, and which results wait. Whatever finishes while a
+  completion is under way goes with the next one; when much waits, that one starts before the answer is there, so that
+  the server decides about one batch while the disk takes the other.
 """
 
 from collections import deque
@@ -41,6 +42,9 @@ __all__ = [
 
 RESULTS_MAX = 1_000
 RESULTS_MAX_BYTES = 8 * 1024 * 1024
+# Completions under way on one lane, and how many results make another one worth its message.
+COMPLETIONS_MAX = 3
+OVERLAP_MIN = 32
 # A server that answers an empty poll sooner than this does not park it; then the worker waits by itself.
 PARKED_MIN_S = 0.5
 # How soon a server that was told of the stop must have answered parked polls.
@@ -147,8 +151,8 @@ class Lane:
         self.results: deque[TaskResult] = deque()
         self.polling = False
         self.leaving = False  # the poll under way was told to end
-        self.completing = False
-        self.taking = False  # the completion under way may bring tasks
+        self.completing = 0  # completions under way
+        self.taking = 0  # those of them that may bring tasks
         self.results_max = RESULTS_MAX
         self.poll_due_s = self.send_due_s = self.poll_since_s = float("-inf")
         self.backoff = new_backoff()
@@ -249,7 +253,7 @@ class WorkerCore:
     ) -> list[tuple[Held | None, RejectedResult]]:
         """Settle the results of a completion and return those that were refused for good."""
         lane, results = action.lane, action.request.results
-        lane.completing = lane.taking = False
+        _ended(action)
         lane.results_max = RESULTS_MAX
         refusals = {item.index: item for item in rejected}
         refused = []
@@ -270,7 +274,7 @@ class WorkerCore:
     def completion_failed(self, action: Complete, now_s: float, *, lost: bool) -> None:
         """Keep the results of a completion that failed; `lost` if the connection did."""
         lane = action.lane
-        lane.completing = lane.taking = False
+        _ended(action)
         lane.results.extendleft(reversed(action.request.results))
         lane.send_due_s = now_s + lane.backoff.next_s()
         if lost and not self.stopping:
@@ -279,7 +283,7 @@ class WorkerCore:
     def completion_refused(self, action: Complete) -> Held | None:
         """Find the result for which a whole completion is refused: try halves; return the task whose fails alone."""
         lane, results = action.lane, action.request.results
-        lane.completing = lane.taking = False
+        _ended(action)
         if len(results) == 1:
             lane.results_max = RESULTS_MAX
             return self._ledger.remove(results[0].token)
@@ -388,15 +392,18 @@ class WorkerCore:
     def _completions(self, now_s: float, *, taking: bool) -> list[Action]:
         actions: list[Action] = []
         for lane in self.lanes.values():
-            if lane.completing or not lane.results or now_s < lane.send_due_s:
+            if not lane.results or now_s < lane.send_due_s:
                 continue
-            lane.completing = True
-            lane.taking = taking and len(self._zombies) < self._settings.slots
+            if lane.completing and (lane.completing >= COMPLETIONS_MAX or len(lane.results) < OVERLAP_MIN):
+                continue
+            takes = taking and len(self._zombies) < self._settings.slots
+            lane.completing += 1
+            lane.taking += takes
             request = CompleteTasksRequest(
                 namespace=self._settings.namespace,
                 worker=self._settings.worker,
                 queue=lane.queue,
-                handlers=lane.handlers if lane.taking else (),
+                handlers=lane.handlers if takes else (),
                 slots_total=self._slots(),
                 results=_batch(lane.results, lane.results_max),
             )
@@ -425,6 +432,12 @@ class WorkerCore:
             self._cancel_due_s = now_s + self._settings.cancel_s
             actions.append(CancelRunning([held for _, held in self._running.values()]))
         return actions
+
+
+def _ended(action: Complete) -> None:
+    action.lane.completing -= 1
+    if action.request.handlers:
+        action.lane.taking -= 1
 
 
 def _batch(results: deque[TaskResult], results_max: int) -> list[TaskResult]:
