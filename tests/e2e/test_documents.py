@@ -206,6 +206,22 @@ def test_files_named_in_a_document_exist(document: str) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_every_invariant_of_the_architecture_has_its_test() -> None:
+    section = text_of("ARCHITECTURE.md").partition("\n## Invariants\n")[2].partition("\n## ")[0]
+    invariants = [paragraph for paragraph in section.split("\n\n") if paragraph.strip()]
+
+    assert len(invariants) > 10
+    assert [one for one in invariants if not one.strip().startswith("**") or "`tests/" not in one] == []
+
+
+def test_the_code_map_names_every_room_of_the_server() -> None:
+    server = ROOT / "server" / "src" / "holdfast_server"
+    rooms = [path.name for path in server.iterdir() if (path / "__init__.py").exists()]
+
+    code_map = text_of("ARCHITECTURE.md")
+    assert [room for room in rooms if f"`server/src/holdfast_server/{room}/`" not in code_map] == []
+
+
 # -- the reader of documents itself ----------------------------------------------------------------------------------
 
 
