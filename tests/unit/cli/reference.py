@@ -101,7 +101,7 @@ def _exit_codes() -> str:
     tree = ast.parse(inspect.getsource(exits))
     (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
     texts = [node.value.value for node in body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
-    rows = [f"| {code.value} | {str(text)} |" for code, text in zip(ExitCode, texts[1:], strict=True)]
+    rows = [f"| {code.value} | {text!s} |" for code, text in zip(ExitCode, texts[1:], strict=True)]
     return "\n".join(["| code | meaning |", "|---|---|", *rows])
 
 

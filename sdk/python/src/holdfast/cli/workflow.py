@@ -43,7 +43,7 @@ async def register(cli: Cli, files: Files) -> int:
     if cli.json:
         cli.document([_registered(answer) for answer in results])
     if faulty:
-        cli.tell(f"  next: {cli.hint('INVALID_DEFINITION')}", style="dim")
+        _tell_next(cli)
         return ExitCode.REFUSED
     cli.next(*(f"holdfast run start {_quoted(a.workflow.name)}" for a in results[:1]))
     return ExitCode.OK
@@ -66,7 +66,10 @@ async def validate(cli: Cli, files: Files) -> int:
                 cli.out.print("valid  ", _safe(name), sep="")
     if cli.json:
         cli.document(found)
-    return ExitCode.OK if all(one["valid"] for one in found) else ExitCode.REFUSED
+    if all(one["valid"] for one in found):
+        return ExitCode.OK
+    _tell_next(cli)
+    return ExitCode.REFUSED
 
 
 @command(app, "list")
@@ -135,6 +138,10 @@ def _tell_faults(cli: Cli, name: str, faults: "list[Diagnostic]") -> None:
     cli.fail(f"{name} has {count} (INVALID_DEFINITION)")
     for line in fault_lines(name, faults):
         cli.err.print(line, soft_wrap=not cli.err.is_terminal)
+
+
+def _tell_next(cli: Cli) -> None:
+    cli.tell(f"  next: {cli.hint('INVALID_DEFINITION')}", style="dim")
 
 
 def _registered(answer: object) -> dict[str, object]:
