@@ -111,6 +111,7 @@ class GateService(GateServiceServicer):
         changed = await self._changes.apply(namespace, run_id, command, actor_of(context), request_id, digest)
         gate = views.gate_view(changed.state, path)
         await self._runtime.journal.durable()
+        self._changes.check_kept(changed)
         await self._reading.fill([gate])
         return pb.DecideGateResponse(gate=gate)
 

@@ -11,10 +11,11 @@ from holdfast_server.engine.commands import Command, Retry
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.state import RunState
 from holdfast_server.runtime.host import RunHost
+from holdfast_server.runtime.mending import quarantined
 from holdfast_server.runtime.reading import Reading
 from holdfast_server.runtime.runtime import Runtime
 
-__all__ = ["Changed", "Changes"]
+__all__ = ["Changed", "Changes", "repeated_seq"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,13 @@ class Changed:
         host: the run; None if it was closed and is not in memory.
         state: the run afterwards.
         seq: sequence number of the first event of the change; the last event if nothing changed.
+        contradictions: what `Mending.contradictions` was.
     """
 
     host: RunHost | None
     state: RunState
     seq: int
+    contradictions: int
 
 
 class Changes:
@@ -50,12 +53,23 @@ class Changes:
         """
         changed = await self.apply(namespace, run_id, command, actor, request_id, request_hash)
         await self._runtime.journal.durable()
+        self.check_kept(changed)
         return changed
+
+    def check_kept(self, changed: Changed) -> None:
+        """Whether a change is on disk, once the journal has said that all are.
+
+        Raises:
+            Refused: RUN_QUARANTINED if the database did not take the events of its run.
+        """
+        host = changed.host
+        if self._runtime.mending.contradictions != changed.contradictions and host is not None and host.quarantined:
+            raise quarantined(host)
 
     async def apply(
         self, namespace: str, run_id: str, command: Command, actor: Actor, request_id: str, request_hash: bytes
     ) -> Changed:
-        """The same without waiting for the disk, for batches that wait once.
+        """The same without waiting for the disk, for batches that wait once and then `check_kept`.
 
         Raises:
             Refused: with the reason.
@@ -63,22 +77,24 @@ class Changes:
         """
         runtime = self._runtime
         runtime.check_writable()
-        host = runtime.residence.by_id(namespace, run_id)
-        if host is None:
-            closed = await self._reading.closed(namespace, run_id)
-            repeated = _repeated(closed, request_id, request_hash)
-            if repeated is not None:
-                return Changed(None, closed, repeated)
+        contradictions = runtime.mending.contradictions
+        while True:
             host = runtime.residence.by_id(namespace, run_id)
             if host is None:
+                closed = await self._reading.closed(namespace, run_id)
+                seq = repeated_seq(closed, request_id, request_hash)
+                if seq is not None:
+                    return Changed(None, closed, seq, contradictions)
                 # Only RetryRun does anything with a closed run; the engine refuses the rest with its reasons.
                 host = await self._reading.bring_back(namespace, run_id, closed)
-        bag = runtime.bag_now(host)
-        if bag is None:
-            bag = await runtime.bag(host)
-        repeated = _repeated(host.state, request_id, request_hash)
-        if repeated is not None:
-            return Changed(host, host.state, repeated)
+            bag = runtime.bag_now(host)
+            if bag is None:
+                bag = await runtime.bag(host)
+            if runtime.residence.by_key(host.key) is host:
+                break  # else it left the memory meanwhile, and what would be done to it would be done to nobody
+        seq = repeated_seq(host.state, request_id, request_hash)
+        if seq is not None:
+            return Changed(host, host.state, seq, contradictions)
         if isinstance(command, Retry):
             self._check_key_is_free(host)
         mark = RequestMark(id=request_id, hash=request_hash) if request_id else None
@@ -87,7 +103,7 @@ class Changes:
         finally:
             if not host.state.open and host.durable_seq == host.state.seq:
                 runtime.residence.remove(host)
-        return Changed(host, host.state, decision.first_seq or host.state.seq)
+        return Changed(host, host.state, decision.first_seq or host.state.seq, contradictions)
 
     def _check_key_is_free(self, host: RunHost) -> None:
         run = host.state
@@ -97,7 +113,7 @@ class Changes:
             raise Refused(ErrorReason.ERROR_REASON_KEY_IN_USE, message, {"run_id": other.state.run_id, "key": run.key})
 
 
-def _repeated(run: RunState, request_id: str, request_hash: bytes) -> int | None:
+def repeated_seq(run: RunState, request_id: str, request_hash: bytes) -> int | None:
     """Sequence number of what the request did the first time; None if it is new.
 
     Raises:

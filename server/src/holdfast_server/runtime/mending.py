@@ -22,11 +22,17 @@ from holdfast_server.store.port import StoreConflictError, StoreError
 if TYPE_CHECKING:  # they refer to each other
     from holdfast_server.runtime.runtime import Runtime
 
-__all__ = ["Mending"]
+__all__ = ["Mending", "quarantined"]
 
 log = structlog.get_logger("holdfast.runtime")
 
 RETRY_S = 0.5
+
+
+def quarantined(host: RunHost) -> Refused:
+    """What is said of a run that stands aside."""
+    message = f"run {host.state.run_id!r} is quarantined: {host.quarantined}"
+    return Refused(ErrorReason.ERROR_REASON_RUN_QUARANTINED, message, {"detail": host.quarantined})
 
 
 class Mending:

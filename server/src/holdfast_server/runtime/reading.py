@@ -85,9 +85,10 @@ class Reading:
         host = self._runtime.residence.by_id(namespace, run_id)
         if host is None:
             return await self.closed(namespace, run_id), ""
-        if host.stale:
-            await self._runtime.bag(host)
-        await self._runtime.durable(host)
+        while host.stale or host.durable_seq < host.state.seq:
+            if host.stale:
+                await self._runtime.bag(host)
+            await self._runtime.durable(host)
         return host.state, host.quarantined
 
     async def fill(self, messages: Sequence[Message]) -> None:
@@ -111,8 +112,14 @@ class Reading:
         """
         heads = deep_heads(expression.refs)
         every = any(ref[0] == "steps" and len(ref) < OUTPUT_REF for ref in expression.refs)
-        wanted = [digest for head, digest in run.large.items() if every or head in heads or head[:1] in heads]
-        loaded = await self._runtime.payloads.load(wanted)
+
+        def wanted() -> list[bytes]:
+            return [digest for head, digest in run.large.items() if every or head in heads or head[:1] in heads]
+
+        loaded: dict[bytes, Payload] = {}
+        while not all(digest in loaded for digest in wanted()):
+            # A run that is open may go on while payloads are read.
+            loaded = await self._runtime.payloads.load(wanted())
         names = RunNames(run, run.root, PayloadBag(loaded))
         try:
             value = expression.value(names)

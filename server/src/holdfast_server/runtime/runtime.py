@@ -25,7 +25,7 @@ from holdfast_server.runtime.catalog import Catalog
 from holdfast_server.runtime.feeds import Feed
 from holdfast_server.runtime.health import Health
 from holdfast_server.runtime.host import RunHost
-from holdfast_server.runtime.mending import Mending
+from holdfast_server.runtime.mending import Mending, quarantined
 from holdfast_server.runtime.payload_cache import PayloadCache
 from holdfast_server.runtime.residence import Residence
 from holdfast_server.store.port import PayloadRow, RunUpdate, Store, StoreError
@@ -162,8 +162,7 @@ class Runtime:
             Refused: it is not carried out.
         """
         if host.quarantined:
-            message = f"run {host.state.run_id!r} is quarantined: {host.quarantined}"
-            raise Refused(ErrorReason.ERROR_REASON_RUN_QUARANTINED, message, {"detail": host.quarantined})
+            raise quarantined(host)
         entry = self.journal.entry(host)
         before = len(entry.batch.events)
         state_before = host.state.state
@@ -186,8 +185,7 @@ class Runtime:
         except Exception as error:
             self.journal.forget(host, before)
             self.mending.quarantine(host, error)
-            message = f"run {host.state.run_id!r} is quarantined after a fault of the server: {host.quarantined}"
-            raise Refused(ErrorReason.ERROR_REASON_RUN_QUARANTINED, message, {"detail": host.quarantined}) from error
+            raise quarantined(host) from error
         if decision.first_seq:
             entry.effects.extend(decision.effects)
             self.journal.add(self.pin_new(host.key, entry, bag), lazy=lazy)

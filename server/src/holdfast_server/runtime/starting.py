@@ -14,9 +14,10 @@ from holdfast_server.engine.payloads import PayloadBag
 from holdfast_server.engine.plan import Plan
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.times import duration_us, timestamp_us
+from holdfast_server.runtime.changes import repeated_seq
 from holdfast_server.runtime.host import RunHost
 from holdfast_server.runtime.runtime import Runtime
-from holdfast_server.store.port import NewRun, RunRow
+from holdfast_server.store.port import NewRun, RunRow, StoreError
 
 __all__ = ["StartOutcome", "Starter", "request_hash"]
 
@@ -39,6 +40,8 @@ class _Item:
     own: "asyncio.Future[StartOutcome] | None" = None
     answer: StartOutcome | None = None
     bag: PayloadBag | None = None
+    host: RunHost | None = None
+    """The run it started."""
 
 
 class Starter:
@@ -73,7 +76,11 @@ class Starter:
         self._join(items)
         try:
             await self._start_own([item for item in items if item.joined is None], actor)
-        except BaseException as error:
+        except asyncio.CancelledError:
+            # The caller has left, but what it began goes on, and a repetition waits for that.
+            self._runtime.spawn(self._settle_later(items), "start whose caller left")
+            raise
+        except Exception as error:
             self._settle(items, error)
             raise
         self._settle(items, None)
@@ -98,15 +105,26 @@ class Starter:
             else:
                 item.answer = _reused(request_id)
 
-    def _settle(self, items: Sequence[_Item], error: BaseException | None) -> None:
+    async def _settle_later(self, items: Sequence[_Item]) -> None:
+        try:
+            await self._runtime.journal.durable()
+            await self._check_kept(items)
+        except (Refused, StoreError) as error:
+            self._settle(items, error)
+        else:
+            self._settle(items, None)
+
+    def _settle(self, items: Sequence[_Item], error: Exception | None) -> None:
         for item in items:
             if item.own is None:
                 continue
             del self._in_flight[item.request.namespace, item.request.request_id]
             if error is not None:
-                item.own.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+                item.own.set_exception(error)
             elif item.answer is not None:
                 item.own.set_result(_repeated(item.answer))
+            else:
+                item.own.set_exception(StoreError("whoever made this request first left before it began; try again"))
 
     async def _start_own(self, items: Sequence[_Item], actor: Actor) -> None:
         items = [item for item in items if item.answer is None]
@@ -124,6 +142,21 @@ class Starter:
             except Refused as refused:
                 item.answer = refused
         await self._runtime.journal.durable()
+        await self._check_kept(items)
+
+    async def _check_kept(self, items: Sequence[_Item]) -> None:
+        """A run the database did not take was started by someone else while this one was on its way."""
+        for item in items:
+            if item.host is None or not item.host.gone:
+                continue
+            fault = item.host.quarantined
+            try:
+                item.answer = self._as_known(item.request, item.hash, await self._known([item]))
+            except Refused as refused:
+                item.answer = refused
+            if item.answer is None:
+                message = f"the start contradicts what is stored: {fault}"
+                item.answer = Refused(ErrorReason.ERROR_REASON_INTERNAL, message)
 
     async def _known(self, items: Sequence[_Item]) -> dict[str, RunRow]:
         """Stored runs that have one of the ids or request ids; the latter are marked by a leading NUL."""
@@ -151,48 +184,57 @@ class Starter:
         if request.key and existing is not None:
             item.bag = await self._runtime.bag(existing)
 
-    def _start_one(self, item: _Item, plan: Plan | Refused, known: dict[str, RunRow], actor: Actor) -> StartOutcome:
-        request = item.request
+    def _as_known(self, request: StartRunRequest, digest: bytes, known: dict[str, RunRow]) -> StartOutcome | None:
+        """The answer if the request or its run id was seen before.
+
+        Raises:
+            Refused: RUN_EXISTS.
+        """
         if request.request_id:
             row = known.get("\0" + request.request_id)
             if row is not None:
-                if row.request_hash != item.hash:
+                if row.request_hash != digest:
                     return _reused(request.request_id)
                 return StartRunResponse(run_id=row.run_id, started=False, version=row.version)
         run_id = request.run_id
         if run_id and (run_id in known or self._runtime.residence.by_id(request.namespace, run_id) is not None):
             message = f"run id {run_id!r} is taken; run ids are never reused"
             raise Refused(ErrorReason.ERROR_REASON_RUN_EXISTS, message, {"run_id": run_id}, (("run_id", message),))
+        return None
+
+    def _start_one(self, item: _Item, plan: Plan | Refused, known: dict[str, RunRow], actor: Actor) -> StartOutcome:
+        request = item.request
+        answer = self._as_known(request, item.hash, known)
+        if answer is not None:
+            return answer
         if isinstance(plan, Refused):
             raise plan
+        existing = None
         if request.key:
             existing = self._runtime.residence.by_business_key(request.namespace, request.workflow, request.key)
-            if existing is not None:
-                used = self._conflict(item, existing, actor)
-                if used is not None:
-                    return used
-        return self._begin(item, plan, actor)
+        if existing is not None:
+            if request.on_conflict == OnConflict.ON_CONFLICT_USE_EXISTING:
+                return self._use(item, existing, actor)
+            if request.on_conflict != OnConflict.ON_CONFLICT_TERMINATE_EXISTING:
+                raise _in_use(request, existing)
+        return self._begin(item, plan, existing, actor)
 
-    def _conflict(self, item: _Item, existing: RunHost, actor: Actor) -> StartRunResponse | None:
-        """What the conflict policy makes of an open run with the key; None means it is out of the way."""
+    def _use(self, item: _Item, existing: RunHost, actor: Actor) -> StartOutcome:
+        """Answers the open run that has the key, and sends it the signals, once."""
         request = item.request
         run = existing.state
-        if request.on_conflict == OnConflict.ON_CONFLICT_USE_EXISTING:
-            for signal in request.signals:
-                payload = signal.payload if signal.HasField("payload") else None
-                self._runtime.apply(existing, SendSignal(signal.name, payload), self._bag_of(item, existing), actor)
-            return StartRunResponse(run_id=run.run_id, started=False, version=run.plan.version)
-        if request.on_conflict == OnConflict.ON_CONFLICT_TERMINATE_EXISTING:
-            reason = f"replaced by a new run with the key {request.key!r}"
-            self._runtime.apply(existing, Terminate(reason), self._bag_of(item, existing), actor)
-            return None
-        message = f"key {request.key!r} belongs to the open run {run.run_id!r} of workflow {request.workflow!r}"
-        raise Refused(
-            ErrorReason.ERROR_REASON_KEY_IN_USE,
-            message,
-            {"run_id": run.run_id, "key": request.key},
-            (("key", message),),
-        )
+        answer = StartRunResponse(run_id=run.run_id, started=False, version=run.plan.version)
+        if repeated_seq(run, request.request_id, item.hash) is not None:
+            return answer
+        last = len(request.signals) - 1
+        for position, signal in enumerate(request.signals):
+            payload = signal.payload if signal.HasField("payload") else None
+            mark = None
+            if request.request_id and position == last:
+                mark = RequestMark(id=request.request_id, hash=item.hash)
+            bag = self._bag_of(item, existing)
+            self._runtime.apply(existing, SendSignal(signal.name, payload), bag, actor, mark)
+        return answer
 
     def _bag_of(self, item: _Item, host: RunHost) -> PayloadBag:
         bag = self._runtime.bag_now(host) or item.bag
@@ -201,7 +243,7 @@ class Starter:
             raise Refused(ErrorReason.ERROR_REASON_STORE_UNAVAILABLE, message)
         return bag
 
-    def _begin(self, item: _Item, plan: Plan, actor: Actor) -> StartRunResponse:
+    def _begin(self, item: _Item, plan: Plan, existing: RunHost | None, actor: Actor) -> StartRunResponse:
         request = item.request
         runtime = self._runtime
         run_id = request.run_id or self._new_id()
@@ -220,8 +262,12 @@ class Starter:
         bag = PayloadBag(None, runtime.settings.engine.inline_bytes)
         mark = RequestMark(id=request.request_id, hash=item.hash) if request.request_id else None
         run, decision = start_run(plan, command, now_us, runtime.entropy, bag, runtime.settings.engine, actor, mark)
+        if existing is not None:
+            # Only now that the new run is known to be right.
+            reason = f"replaced by run {run_id!r}, which has the same key {request.key!r}"
+            runtime.apply(existing, Terminate(reason), self._bag_of(item, existing), actor)
         runtime.last_key += 1
-        host = runtime.residence.add(runtime.last_key, run)
+        host = item.host = runtime.residence.add(runtime.last_key, run)
         attributes = ",".join(f'"{name}":{value.json}' for name, value in sorted(run.attributes.items()))
         row = NewRun(
             host.key,
@@ -240,6 +286,13 @@ class Starter:
         if not run.open:
             runtime.state_changed(host)
         return StartRunResponse(run_id=run_id, started=True, version=plan.version)
+
+
+def _in_use(request: StartRunRequest, existing: RunHost) -> Refused:
+    run_id = existing.state.run_id
+    message = f"key {request.key!r} belongs to the open run {run_id!r} of workflow {request.workflow!r}"
+    facts = {"run_id": run_id, "key": request.key}
+    return Refused(ErrorReason.ERROR_REASON_KEY_IN_USE, message, facts, (("key", message),))
 
 
 def _reused(request_id: str) -> Refused:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.task_pb2 import Task, TaskResult, WorkerInfo
 from holdfast_server.engine import failures, state as st
-from holdfast_server.engine.commands import Command, CompleteTask, FailTask, ReturnTask, StartTask, StopTask
+from holdfast_server.engine.commands import FailTask, ReturnTask, StartTask
 from holdfast_server.engine.payloads import PayloadBag, payload_size
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.steps.task import settled
@@ -14,7 +14,10 @@ from holdfast_server.engine.times import timestamp
 from holdfast_server.matching.matching import Adopted, HandedOut, QueuedTask
 from holdfast_server.matching.tokens import TokenInvalidError, TokenStaleError
 from holdfast_server.matching.workers import Worker
+from holdfast_server.runtime.host import RunHost
+from holdfast_server.runtime.mending import quarantined
 from holdfast_server.runtime.residence import fold_run
+from holdfast_server.runtime.results import command_of
 from holdfast_server.runtime.runtime import Runtime
 
 __all__ = ["Tasks", "idempotency_key"]
@@ -133,28 +136,38 @@ class Tasks:
         """
         self._runtime.check_writable()
         present = self._runtime.matching.present(namespace, worker)
+        contradictions = self._runtime.mending.contradictions
         rejected: list[tuple[int, Refused]] = []
+        taken: list[tuple[int, RunHost]] = []
         for position, result in enumerate(results):
             try:
-                refusal = await self._settle_one(present, result)
+                refusal = await self._settle_one(present, position, result, taken)
             except Refused as refused:
                 refusal = refused
             if refusal is not None:
                 rejected.append((position, refusal))
         await self._runtime.journal.durable()
+        if self._runtime.mending.contradictions != contradictions:
+            rejected += [(position, quarantined(host)) for position, host in taken if host.quarantined]
         return rejected
 
-    async def _settle_one(self, worker: Worker, result: TaskResult) -> Refused | None:
+    async def _settle_one(
+        self, worker: Worker, position: int, result: TaskResult, taken: list[tuple[int, RunHost]]
+    ) -> Refused | None:
         matching = self._runtime.matching
-        try:
-            claim = matching.claim(worker, result.token)
-        except TokenInvalidError as error:
-            raise Refused(
-                ErrorReason.ERROR_REASON_TOKEN_INVALID, str(error), violations=(("token", str(error)),)
-            ) from error
-        except TokenStaleError as error:
-            content = error.content
-            return await self._repeated(content.run_key, content.path, content.attempt, content.lease, str(error))
+        while True:
+            try:
+                claim = matching.claim(worker, result.token)
+            except TokenInvalidError as error:
+                raise Refused(
+                    ErrorReason.ERROR_REASON_TOKEN_INVALID, str(error), violations=(("token", str(error)),)
+                ) from error
+            except TokenStaleError as error:
+                content = error.content
+                if await self._folded_again(content.run_key):
+                    continue
+                return await self._repeated(content.run_key, content.path, content.attempt, content.lease, str(error))
+            break
         host = self._runtime.residence.by_key(claim.run_key)
         if host is None:
             matching.settled(claim)
@@ -162,7 +175,7 @@ class Tasks:
         bag = self._runtime.bag_now(host)
         if bag is None:
             bag = await self._runtime.bag(host)
-        command = _command(result, claim.path, claim.attempt, self._runtime.settings.engine.payload_bytes)
+        command = command_of(result, claim.path, claim.attempt, self._runtime.settings.engine.payload_bytes)
         try:
             decision = self._runtime.apply(host, command, bag)
         except Refused as refused:
@@ -171,7 +184,17 @@ class Tasks:
                 return None
             return refused
         matching.settled(claim)
+        if decision.rejection is None:
+            taken.append((position, host))
         return decision.rejection
+
+    async def _folded_again(self, run_key: int) -> bool:
+        """Whether a run had to be folded again, because a commit failed: what it leased before may be claimed then."""
+        host = self._runtime.residence.by_key(run_key)
+        if host is None or not host.stale:
+            return False
+        await self._runtime.bag(host)
+        return True
 
     async def _repeated(self, run_key: int, path: str, attempt: int, lease: int, why: str) -> Refused | None:
         """None if that result was accepted before; else why it is refused."""
@@ -193,23 +216,3 @@ class Tasks:
 
 ENDINGS = {"lost": failures.LOST, "start_to_close": failures.START_TO_CLOSE, "heartbeat": failures.HEARTBEAT}
 """Failure type for each way matching ends an attempt."""
-
-
-def _command(result: TaskResult, path: str, attempt: int, limit: int) -> Command:
-    outcome = result.WhichOneof("outcome")
-    if outcome == "output":
-        return CompleteTask(path, attempt, result.output)
-    if outcome == "canceled":
-        return StopTask(path, attempt)
-    if outcome == "returned":
-        return ReturnTask(path, attempt)
-    if outcome == "failure":
-        failure = result.failure
-        if failure.HasField("details") and len(failure.details.data) > limit:
-            size = len(failure.details.data)
-            message = f"the details of failure {failure.type!r} have {size} bytes; the limit payload_bytes is {limit}"
-            failure = failures.failure(failures.PAYLOAD_TOO_LARGE, message)
-            return FailTask(path, attempt, failure, reported=False)
-        return FailTask(path, attempt, failure, reported=True)
-    message = "a result needs an outcome: output, failure, canceled or returned"
-    raise Refused(ErrorReason.ERROR_REASON_INVALID_REQUEST, message, violations=(("results.outcome", message),))

@@ -23,22 +23,30 @@ class ChangingMethods(Base):
         """Sends a signal into a run."""
         changed = await self._signal(request, context)
         await self.runtime.journal.durable()
+        self.changes.check_kept(changed)
         return pb.SignalRunResponse(seq=changed.seq)
 
     @mapped
     async def SignalRuns(self, request: pb.SignalRunsRequest, context: Context) -> pb.SignalRunsResponse:
         """Sends many signals, each with its own result, all in one commit."""
         self.validator.batch("signals", len(request.signals))
-        results: list[pb.SignalRunResult] = []
+        applied: list[Changed | Refused] = []
         for signal in request.signals:
             try:
-                changed = await self._signal(signal, context)
+                applied.append(await self._signal(signal, context))
             except Refused as refused:
-                results.append(pb.SignalRunResult(error=item_error(refused)))
-            else:
-                results.append(pb.SignalRunResult(accepted=pb.SignalRunResponse(seq=changed.seq)))
+                applied.append(refused)
         await self.runtime.journal.durable()
-        return pb.SignalRunsResponse(results=results)
+        return pb.SignalRunsResponse(results=map(self._signal_result, applied))
+
+    def _signal_result(self, applied: Changed | Refused) -> pb.SignalRunResult:
+        try:
+            if isinstance(applied, Refused):
+                raise applied
+            self.changes.check_kept(applied)
+        except Refused as refused:
+            return pb.SignalRunResult(error=item_error(refused))
+        return pb.SignalRunResult(accepted=pb.SignalRunResponse(seq=applied.seq))
 
     async def _signal(self, request: pb.SignalRunRequest, context: Context) -> Changed:
         name = self.validator.snake("signal.name", request.signal.name)
@@ -81,6 +89,7 @@ class ChangingMethods(Base):
         changed = await self._apply(request, command, context)
         made = views.summary(changed.state, self.reading.serves(changed.state.namespace))
         await self.runtime.journal.durable()
+        self.changes.check_kept(changed)
         return made
 
     async def _apply(self, request: Any, command: c.Command, context: Context) -> Changed:
