@@ -12,7 +12,7 @@ from typing import NamedTuple
 __all__ = ["KEY_BYTES_MIN", "Seal", "TokenContent", "TokenInvalidError", "TokenStaleError", "Tokens"]
 
 VERSION = 1
-HEAD = struct.Struct(">BqIII")
+HEAD = struct.Struct(">BqIqI")
 MAC_BYTES = 16
 KEY_BYTES_MIN, KEY_BYTES_MAX = 32, 64
 
