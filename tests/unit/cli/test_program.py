@@ -19,7 +19,16 @@ from tests.unit.cli import samples
 from tests.unit.cli.stage import Stage
 
 PROGRAM = [sys.executable, "-m", "holdfast"]
-HEAVY = {"grpc", "google.protobuf", "holdfast.client", "holdfast.worker", "holdfast_server.app", "textual", "yaml"}
+HEAVY = {
+    "asyncio",
+    "grpc",
+    "google.protobuf",
+    "holdfast.client",
+    "holdfast.worker",
+    "holdfast_server.app",
+    "textual",
+    "yaml",
+}
 
 
 def test_help_loads_nothing_heavy() -> None:

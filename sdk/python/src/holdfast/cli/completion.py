@@ -1,6 +1,5 @@
 """Names the shell completes by asking the server: quickly, and never with an error."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -108,6 +107,8 @@ def _names(keys: Iterable[str], prefix: str, incomplete: str) -> list[str]:
 
 
 def _asked(ctx: typer.Context, incomplete: str, ask: Callable[["Client"], Awaitable[Names]]) -> list[tuple[str, str]]:
+    import asyncio
+
     from holdfast.cli.context import Cli
     from holdfast.errors import HoldfastError
     from holdfast.scrub import scrub

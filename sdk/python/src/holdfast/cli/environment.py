@@ -1,6 +1,5 @@
 """What commands need from the machine, in one place, so that tests can put something else there."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -16,6 +15,8 @@ def _now() -> datetime:
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    import asyncio  # only now: `--help` does without
+
     return asyncio.run(work)
 
 

@@ -88,7 +88,7 @@ async def start(
             "started": handle.started,
         }
         if watch:
-            from holdfast.cli.run.watch import watch_run
+            from holdfast.cli.run.watching import watch_run
 
             return await watch_run(cli, client, handle.run_id)
         if wait:
