@@ -187,6 +187,7 @@ class Server:
         runtime.matching.drain_all()
         await self._grpc.stop(self.config.drain_s)
         runtime.timers.stop()
+        runtime.matching.close()
         await runtime.health.close()
         await runtime.journal.close()
         await self._store.close()

@@ -2,6 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
+from itertools import count
+
+import structlog
 
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.task_pb2 import Task, TaskResult, WorkerInfo
@@ -22,7 +25,9 @@ from holdfast_server.runtime.runtime import Runtime
 
 __all__ = ["Tasks", "idempotency_key"]
 
-LEASES_PER_EPOCH_BITS = 20
+log = structlog.get_logger("holdfast.tasks")
+
+LEASES_PER_EPOCH_BITS = 40
 NO_PAYLOADS = PayloadBag()
 """For StartTask, which looks at no payload and makes none."""
 
@@ -48,9 +53,9 @@ class Tasks:
 
     def __init__(self, runtime: Runtime, server_epoch: int) -> None:
         self._runtime = runtime
-        # StepStarted is written lazily, so a crash can lose the last leases: those of this server are numbered above
-        # all that an earlier one can have given.
-        self._first_lease = server_epoch << LEASES_PER_EPOCH_BITS
+        # StepStarted is written lazily, so a crash or a failed commit can lose the last leases: no number is given twice
+        # by one server, and those of this server are above all that an earlier one can have given.
+        self._leases = count((server_epoch << LEASES_PER_EPOCH_BITS) + 1)
 
     # -- for matching ------------------------------------------------------------------------------------------------
 
@@ -67,9 +72,9 @@ class Tasks:
         record = found[0].steps[found[1].index] if found is not None else None
         if found is None or record is None or record.state != st.QUEUED or record.attempt != task.attempt:
             return None
-        lease = max(record.lease, self._first_lease) + 1
-        command = StartTask(task.path, task.attempt, worker.id, lease)
-        self._runtime.apply(host, command, NO_PAYLOADS, lazy=True)
+        lease = next(self._leases)
+        if not self._note_start(host, StartTask(task.path, task.attempt, worker.id, lease)):
+            return None
         step = found[1]
         message = Task(
             namespace=run.namespace,
@@ -105,10 +110,20 @@ class Tasks:
             return None
         if record.state == st.QUEUED:
             # Its StepStarted was lost with the earlier server.
-            self._runtime.apply(host, StartTask(task.path, task.attempt, worker.id, lease), NO_PAYLOADS, lazy=True)
+            if not self._note_start(host, StartTask(task.path, task.attempt, worker.id, lease)):
+                return None
         elif record.state != st.RUNNING or record.lease != lease:
             return None
         return Adopted(record.start_us, found[1].start_to_close_us, found[1].heartbeat_us)
+
+    def _note_start(self, host: RunHost, command: StartTask) -> bool:
+        """Whether the run took note of the start; one that met a fault hands out nothing, and others are not affected."""
+        try:
+            self._runtime.apply(host, command, NO_PAYLOADS, lazy=True)
+        except Refused as refused:
+            log.warning("a task cannot be handed out", run_id=host.state.run_id, reason=refused.message)
+            return False
+        return True
 
     def attempt_ended(self, run_key: int, path: str, attempt: int, kind: str, detail: str) -> None:
         """A lease or a time limit is over; `kind` is `lost`, `start_to_close` or `heartbeat`."""
