@@ -53,8 +53,8 @@ class Tasks:
 
     def __init__(self, runtime: Runtime, server_epoch: int) -> None:
         self._runtime = runtime
-        # StepStarted is written lazily, so a crash or a failed commit can lose the last leases: no number is given twice
-        # by one server, and those of this server are above all that an earlier one can have given.
+        # StepStarted is written lazily, so a crash or a failed commit can lose the last leases: no number is given
+        # twice by one server, and those of this server are above all that an earlier one can have given.
         self._leases = count((server_epoch << LEASES_PER_EPOCH_BITS) + 1)
 
     # -- for matching ------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Tasks:
         return Adopted(record.start_us, found[1].start_to_close_us, found[1].heartbeat_us)
 
     def _note_start(self, host: RunHost, command: StartTask) -> bool:
-        """Whether the run took note of the start; one that met a fault hands out nothing, and others are not affected."""
+        """Whether the run took note of the start; one that met a fault hands out nothing and stops no other."""
         try:
             self._runtime.apply(host, command, NO_PAYLOADS, lazy=True)
         except Refused as refused:
