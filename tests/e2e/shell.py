@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Self
 from tests.e2e.documents import ROOT, Command, missing_line
 
 SENTINEL = "--- this command ended with "
-WAIT_S = 60.0
+WAIT_S = 40.0
 LINKED = (
     *("Makefile", "README.md", "bench", "constraints.txt", "docs", "examples", "proto", "pyproject.toml"),
     *("sdk", "server", "tests", "tui"),
@@ -137,6 +138,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            process_group=0,
         )
 
     def __enter__(self) -> Self:
@@ -152,7 +154,7 @@ class Shell:
         finally:
             for command in self._background:
                 command.kill()
-            self._bash.kill()
+            self._kill()
             self._bash.communicate()
 
     def run(self, command: Command) -> None:
@@ -174,8 +176,19 @@ class Shell:
         self._bash.stdin.write(f"{{ {text}\n}} </dev/null; printf '\\n%s%s\\n' '{SENTINEL}' $?\n")
         self._bash.stdin.flush()
         lines: list[str] = []
-        for line in self._bash.stdout:
-            if line.startswith(SENTINEL):
-                return int(line.removeprefix(SENTINEL)), "".join(lines)
-            lines.append(line)
-        raise AssertionError(f"the shell ended in `{text}`\n{''.join(lines)}")
+        too_long = threading.Timer(WAIT_S, self._kill)
+        too_long.start()
+        try:
+            for line in self._bash.stdout:
+                if line.startswith(SENTINEL):
+                    return int(line.removeprefix(SENTINEL)), "".join(lines)
+                lines.append(line)
+        finally:
+            too_long.cancel()
+            too_long.join()
+        raise AssertionError(f"the shell ended in `{text}`, or that took longer than {WAIT_S:g} s\n{''.join(lines)}")
+
+    def _kill(self) -> None:
+        """Kill the shell with the command it waits for."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._bash.pid, signal.SIGKILL)

@@ -26,6 +26,12 @@ from tests.e2e.shell import Shell, free_port, scratch_checkout
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
 MAKE = re.compile(r"make( [A-Z_]+=\S+| [a-z-]+)*")
 SERVES = re.compile(r"\bholdfast (server|dev)\b")
+TESTED_ELSEWHERE = {
+    "bench/README.md": "tests/e2e/test_bench.py",
+    "docs/cli.md": "tests/unit/cli/test_docs.py",
+    "examples/research_report/README.md": "tests/e2e/test_demo.py",
+}
+"""Documents whose commands are run by a test of their own."""
 LANGUAGES = frozenset({"console", "json", "proto", "python", "sh", "sql", "text", "toml", "yaml"})
 NEEDS_A_SERVER = Command(
     "", "holdfast dev examples/hello", keeps_running=True, output=["… registered … workflow=hello"]
@@ -47,7 +53,7 @@ def test_every_block_says_what_it_is() -> None:
     unknown = [
         f"{block.place}: {block.language!r}"
         for block in BLOCKS
-        if block.language not in LANGUAGES and not block.document.startswith(("bench/", "examples/"))
+        if block.language not in LANGUAGES and block.document not in TESTED_ELSEWHERE
     ]
 
     assert unknown == []
@@ -58,8 +64,8 @@ def test_every_block_says_what_it_is() -> None:
 
 def _split(document: str) -> tuple[list[Command], list[Command]]:
     """The `make` commands of a document, which have tests of their own, and all others."""
-    # The pages of benchmark and examples show commands with choices of the reader's; they have tests of their own.
-    commands = commands_of(document) if not document.startswith(("bench/", "examples/")) else []
+    # Some pages show commands with choices of the reader's; they have tests of their own.
+    commands = commands_of(document) if document not in TESTED_ELSEWHERE else []
     return [c for c in commands if MAKE.fullmatch(c.text)], [c for c in commands if not MAKE.fullmatch(c.text)]
 
 
@@ -102,6 +108,10 @@ def test_the_demonstration_has_tests_of_its_own() -> None:
 
     (module,) = re.findall(r"-m (\S*demo)\b", recipe)
     assert f'"{module}"' in tests
+
+
+def test_documents_that_are_tested_elsewhere_are() -> None:
+    assert [test for test in TESTED_ELSEWHERE.values() if not (ROOT / test).exists()] == []
 
 
 def test_a_server_that_keeps_running_shows_when_it_is_ready() -> None:
