@@ -60,7 +60,7 @@ class _Book(Generic[KeyT, MessageT, RowT]):
         self._snapshot: dict[KeyT, MessageT] | None = None
         self._rows: dict[KeyT, tuple[MessageT, RowT]] = {}
         self.cursor = ""
-        self.changed = True
+        self.version = 0
 
     @property
     def filling(self) -> dict[KeyT, MessageT]:
@@ -79,7 +79,7 @@ class _Book(Generic[KeyT, MessageT, RowT]):
         if live and self._snapshot is not None:
             self._known, self._snapshot = self._snapshot, None
             self._rows = {key: made for key, made in self._rows.items() if key in self._known}
-        self.changed = True
+        self.version += 1
 
     def get(self, key: KeyT) -> MessageT | None:
         """Return the latest state of a key."""
@@ -133,7 +133,7 @@ class GateBook(_Book[GateKey, Gate, GateRow]):
             self._ended.move_to_end(key)
             if len(self._ended) > RESOLVED_GATES_KEPT_MAX:
                 self._ended.popitem(last=False)
-        self.changed = True
+        self.version += 1
 
     def get(self, key: GateKey) -> Gate | None:
         """Return the latest state of a gate, also of one that ended a while ago."""

@@ -98,13 +98,9 @@ class GatePage:
         if gate.content.HasField("action"):
             action = gate.content.action
             yield fact("action", safe(action.name or "unnamed", Tone.STRONG), "  risk ", risk_span(action.risk))
-        yield fact("run", safe(gate.run_id), safe(f"  {gate.workflow}", Tone.MUTED))
-        yield fact("opened", moments.ago(seconds_of(gate.open_time)))
-        if gate.HasField("deadline_time"):
-            then = f", then {on_deadline_name(gate.on_deadline)}" if gate.state == GateState.GATE_STATE_OPEN else ""
-            yield fact("deadline", moments.ago(seconds_of(gate.deadline_time)), then)
+        yield fact("run", safe(gate.run_id), safe(f"  {gate.workflow}, step {gate.step_path}", Tone.MUTED))
+        yield fact("opened", *self._times(moments))
         yield fact("approvers", *self._approvers())
-        yield fact("shown", f"revision {gate.revision}, hash {gate.content_hash.hex()[:HASH_CHARS]}")
         if not self.is_complete:
             yield line(Span("Loading all of what is decided on …", Tone.WARN))
         yield from self._other_decisions()
@@ -120,13 +116,23 @@ class GatePage:
         if gate.reason == GateReason.GATE_REASON_ERROR_REVIEW:
             yield Span("  review of a failure", Tone.WARN)
 
+    def _times(self, moments: Moments) -> Iterator[Span]:
+        gate = self.gate
+        yield Span(moments.ago(seconds_of(gate.open_time)))
+        if gate.HasField("deadline_time"):
+            yield Span("  deadline ", Tone.MUTED)
+            then = f", then {on_deadline_name(gate.on_deadline)}" if gate.state == GateState.GATE_STATE_OPEN else ""
+            yield Span(moments.ago(seconds_of(gate.deadline_time)) + then)
+
     def _approvers(self) -> Iterator[Span]:
         approvers = self.gate.approvers
         people = [scrub(name) for name in approvers.principals] + [f"role {scrub(name)}" for name in approvers.roles]
         yield Span(", ".join(people) or "anyone")
         if approvers.exclude_starter:
             yield Span(", but not who started the run")
-        yield Span(f"  {approvals(self.gate)} of {self.gate.quorum} approvals so far", Tone.MUTED)
+        yield Span(f"  {approvals(self.gate)} of {self.gate.quorum} so far")
+        shown = f"  revision {self.gate.revision}, hash {self.gate.content_hash.hex()[:HASH_CHARS]}"
+        yield Span(shown, Tone.MUTED)
 
     def _other_decisions(self) -> Iterator[Line]:
         """Yield what to type for decisions that are not made on this screen."""
@@ -149,7 +155,8 @@ class GatePage:
         if self._body is not None and (self._body.is_json or self._body.left_out_chars):
             yield self._payload("Body", self._body, with_text=self._body.is_json)
         if self._subject is not None:
-            yield self._payload("Proposed", self._subject)
+            # The arguments of an action are what is allowed; below a long body they would be overlooked.
+            yield self._payload("Proposed", self._subject)._replace(is_above=gate.content.HasField("action"))
         if gate.HasField("response_schema"):
             note = line("An approval has to bring data that fits; ", safe(self._approve_command()))
             yield Section("Data that has to come along", (note,), json_shown(gate.response_schema))

@@ -1,4 +1,4 @@
-"""What the pane of details shows of a selection: a head that ticks with the clock, a body, and sections below."""
+"""What the pane of details shows of a selection: a head that ticks with the clock, a body, and sections."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,13 @@ class Section(NamedTuple):
         title: Its heading.
         lines: Its lines.
         text: A payload; shown below the lines.
+        is_above: Whether it is above the body.
     """
 
     title: str
     lines: tuple[Line, ...] = ()
     text: Shown | None = None
+    is_above: bool = False
 
 
 class Page(Protocol):
@@ -46,7 +48,7 @@ class Page(Protocol):
         """Return the lines above the body."""
 
     def sections(self, moments: Moments) -> Sequence[Section]:
-        """Return what is below the body."""
+        """Return what is above and below the body."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from holdfast.scrub import scrub
 from holdfast.v1.definition_pb2 import Risk
 from holdfast.v1.gate_pb2 import Gate, GateReason
-from holdfast.v1.run_pb2 import RunState, RunSummary
+from holdfast.v1.run_pb2 import RunState, RunSummary, WaitingReason
 from holdfast_tui.store.times import seconds_of
 from holdfast_tui.store.words import (
     OPEN_RUN_STATES,
@@ -135,6 +135,9 @@ def _status(run: RunSummary) -> list[Span]:
     if run.waiting_reason:
         spans += [waiting_span(run.waiting_reason), Span("  ")]
     if run.status_message:
+        message = run.status_message
+        if run.waiting_reason == WaitingReason.WAITING_REASON_GATE:
+            message = message.replace("people decide: ", "", 1)  # the word before it says that, and rows are short
         tone = Tone.PLAIN if run.state in OPEN_RUN_STATES else Tone.MUTED
-        spans.append(safe(run.status_message, Tone.BAD if run.state == RunState.RUN_STATE_FAILED else tone))
+        spans.append(safe(message, Tone.BAD if run.state == RunState.RUN_STATE_FAILED else tone))
     return spans

@@ -144,8 +144,9 @@ class RunPage:
             step_mark(activation.state),
             Span(f" {name:<{width}}  "),
             Span(f"{state.text:<{STATE_WIDTH}}", state.tone),
-            Span(f"{_took(activation, moments):>8}", Tone.MUTED),
         ]
+        if activation.HasField("schedule_time"):
+            parts.append(Span(f"{_took(activation, moments):>8}", Tone.MUTED))
         if activation.attempt > 1:
             parts.append(Span(f"  attempt {activation.attempt}", Tone.WARN))
         detail = _detail(activation)
@@ -175,8 +176,6 @@ def _name(activation: Activation) -> str:
 
 
 def _took(activation: Activation, moments: Moments) -> str:
-    if not activation.HasField("schedule_time"):
-        return ""
     end_s = seconds_of(activation.finish_time) if activation.HasField("finish_time") else moments.now_s
     return span_text(max(end_s - seconds_of(activation.schedule_time), 0.0))
 

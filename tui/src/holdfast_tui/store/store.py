@@ -20,8 +20,7 @@ class Store:
         self.runs = RunBook()
         self.link = Link(target)
 
-    def take_changes(self) -> bool:
-        """Return whether a list changed since this was last asked."""
-        changed = self.gates.changed or self.runs.changed
-        self.gates.changed = self.runs.changed = False
-        return changed
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes with every change of a list."""
+        return self.gates.version, self.runs.version

@@ -1,0 +1,1 @@
+"""The screens: one overview, and the dialogs above it."""

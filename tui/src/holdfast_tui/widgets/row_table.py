@@ -1,0 +1,227 @@
+"""A list of rows with headings that draws only what is seen, so that its cost does not grow with its length.
+
+What is selected is a row, not a place: rows may come and go above it. When the selected row itself is gone nothing is
+selected in its place until a person moves the cursor, so that no key ever means something that slid under it.
+"""
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from rich.cells import cell_len
+from textual import events
+from textual.binding import BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.visual import Visual
+
+from holdfast_tui.keymap import bindings
+from holdfast_tui.store.times import Moments
+from holdfast_tui.store.words import Line, Span, Tone
+from holdfast_tui.widgets.columns import GAP, Column, fit, fit_middle, widths
+from holdfast_tui.widgets.tones import content_of
+
+__all__ = ["RowTable"]
+
+MARKER = "▌"
+
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> Hashable: ...
+
+
+RowT = TypeVar("RowT", bound=_Keyed)
+
+
+class RowTable(ScrollView, Generic[RowT], can_focus=True):
+    """A list with a cursor."""
+
+    ALLOW_SELECT = False
+    BINDINGS: ClassVar[list[BindingType]] = bindings("list")
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"row-table--head", "row-table--cursor", "row-table--blurred"}
+
+    class Picked(Message):
+        """Another row is selected."""
+
+        def __init__(self, table: "RowTable[Any]") -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> "RowTable[Any]":
+            """The list."""
+            return self.table
+
+    class Opened(Message):
+        """Somebody wants to see all of the selected row."""
+
+        def __init__(self, table: "RowTable[Any]") -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> "RowTable[Any]":
+            """The list."""
+            return self.table
+
+    def __init__(self, columns: Sequence[Column[RowT]], *, id: str) -> None:
+        super().__init__(id=id)
+        self._columns = columns
+        self._rows: Sequence[RowT] = ()
+        self._naturals = [cell_len(column.title) for column in columns]
+        self._moments = Moments(0.0)
+        self._empty: Sequence[Line] = ()
+        self._cursor = 0
+        self.cursor_key: Hashable | None = None
+        self.is_leading = True
+
+    def lead(self, *, is_leading: bool) -> None:
+        """Show the cursor, or hide it while something else is selected."""
+        self.is_leading = is_leading
+        self.refresh()
+
+    @property
+    def is_on_row(self) -> bool:
+        """Whether the selected row is in the list."""
+        return self._cursor < len(self._rows) and self._rows[self._cursor].key == self.cursor_key
+
+    def put(self, rows: Sequence[RowT], moments: Moments, empty: Sequence[Line]) -> None:
+        """Show rows, and the present time in their cells; where there are none, the lines that say why."""
+        self._moments = moments
+        self._empty = empty
+        if rows is not self._rows:
+            self._take(rows)
+        self.refresh()
+
+    def _take(self, rows: Sequence[RowT]) -> None:
+        offset = self._cursor - self.scroll_offset.y
+        was_on_row = self.is_on_row
+        self._rows = rows
+        self._naturals = [self._natural(column, rows) for column in self._columns]
+        self.virtual_size = Size(0, len(rows) + 1)
+        found = next((i for i, row in enumerate(rows) if row.key == self.cursor_key), None)
+        if found is not None:
+            self._cursor = found
+            if was_on_row and 0 <= offset < self.size.height - 1:  # it stays where the eye is
+                self.scroll_to(y=found - offset, animate=False, immediate=True)
+        elif self.cursor_key is None and rows:
+            self._move_to(0)
+
+    def _natural(self, column: Column[RowT], rows: Iterable[RowT]) -> int:
+        longest = max((sum(cell_len(span.text) for span in column.cell(row, self._moments)) for row in rows), default=0)
+        return max(longest, cell_len(column.title))
+
+    def select(self, key: Hashable) -> None:
+        """Select a row by its key; one that is not in the list becomes selected once it is."""
+        found = next((i for i, row in enumerate(self._rows) if row.key == key), None)
+        if found is not None:
+            self._move_to(found)
+        else:
+            self.cursor_key = key
+
+    def _move_to(self, index: int) -> None:
+        if not self._rows:
+            return
+        self._cursor = min(max(index, 0), len(self._rows) - 1)
+        key = self._rows[self._cursor].key
+        self._scroll_to_cursor()
+        self.refresh()
+        if key != self.cursor_key:
+            self.cursor_key = key
+            self.post_message(self.Picked(self))
+
+    def _scroll_to_cursor(self) -> None:
+        page, top = max(self.size.height - 1, 1), self.scroll_offset.y
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False, immediate=True)
+        elif self._cursor >= top + page:
+            self.scroll_to(y=self._cursor - page + 1, animate=False, immediate=True)
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor; where its row is gone, the next one took its place."""
+        if not self.is_on_row and rows > 0:
+            rows -= 1
+        self._move_to(self._cursor + rows)
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by as many rows as are seen."""
+        self._move_to(self._cursor + pages * max(self.size.height - 2, 1))
+
+    def action_first(self) -> None:
+        """Move the cursor to the first row."""
+        self._move_to(0)
+
+    def action_last(self) -> None:
+        """Move the cursor to the last row."""
+        self._move_to(len(self._rows) - 1)
+
+    def action_open(self) -> None:
+        """Ask for all of the selected row."""
+        self.post_message(self.Opened(self))
+
+    def on_click(self, event: events.Click) -> None:
+        """Select the row under the pointer; a second click opens it."""
+        index = event.y - 1 + self.scroll_offset.y
+        if event.y < 1 or index >= len(self._rows):
+            return
+        self._move_to(index)
+        if event.chain > 1:
+            self.action_open()
+
+    def on_resize(self) -> None:
+        """Keep the cursor in view."""
+        self._scroll_to_cursor()
+
+    def render_line(self, y: int) -> Strip:
+        """Return a line of the list: the headings on top, whatever is below them."""
+        width = self.size.width
+        if not self._rows:
+            return self._empty_line(y, width)
+        columns = widths(self._columns, self._naturals, width - len(MARKER) - 1)
+        if y == 0:
+            return self._strip(self._head(columns), "row-table--head")
+        index = y - 1 + self.scroll_offset.y
+        if index >= len(self._rows):
+            return self._strip((), "")
+        is_cursor = index == self._cursor and self.is_on_row and self.is_leading
+        style = ("row-table--cursor" if self.has_focus else "row-table--blurred") if is_cursor else ""
+        spans = [Span(MARKER if is_cursor else " ", Tone.BUSY), Span(" "), *self._cells(self._rows[index], columns)]
+        return self._strip(spans, style)
+
+    def _empty_line(self, y: int, width: int) -> Strip:
+        lines = [row for text in self._empty for row in content_of(text.spans).wrap(max(width - 2, 1))]
+        if y >= len(lines):
+            return self._strip((), "")
+        style = self.visual_style
+        return Visual.to_strips(self, (content_of([Span("  ")]) + lines[y]), width, 1, style, pad=True)[0]
+
+    def _head(self, columns: Sequence[int]) -> Iterable[Span]:
+        yield Span("  ")
+        yield from self._gapped(
+            fit([Span(column.title)], width, right=column.right)
+            for column, width in zip(self._columns, columns, strict=True)
+            if width
+        )
+
+    def _cells(self, row: RowT, columns: Sequence[int]) -> Iterable[Span]:
+        yield from self._gapped(
+            fit_middle(column.cell(row, self._moments), width)
+            if column.ends
+            else fit(column.cell(row, self._moments), width, right=column.right)
+            for column, width in zip(self._columns, columns, strict=True)
+            if width
+        )
+
+    def _gapped(self, cells: Iterable[list[Span]]) -> Iterable[Span]:
+        for i, cell in enumerate(cells):
+            if i:
+                yield Span(" " * GAP)
+            yield from cell
+
+    def _strip(self, spans: Iterable[Span], component: str) -> Strip:
+        style = self.visual_style
+        if component:
+            style += self.get_visual_style(component)
+        return Visual.to_strips(self, content_of(spans), self.size.width, 1, style, pad=True)[0]
