@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+from google.protobuf.message import Message
+
 from holdfast.v1 import gate_service_pb2 as pb
 from holdfast.v1.definition_pb2 import Decision
 from holdfast.v1.errors_pb2 import ErrorReason
@@ -16,7 +18,7 @@ from holdfast_server.rpc.errors import Context, mapped, streamed
 from holdfast_server.rpc.run_service.base import Parts
 from holdfast_server.rpc.validation import actor_of
 from holdfast_server.runtime.feeds import Subscription
-from holdfast_server.runtime.pieces import in_pieces, plain_bytes
+from holdfast_server.runtime.pieces import filled_bytes, in_pieces, payloads_in, plain_bytes
 from holdfast_server.runtime.starting import request_hash
 
 __all__ = ["GateService"]
@@ -85,7 +87,7 @@ class GateService(GateServiceServicer):
                 message = f"run {run.run_id!r} does not have one open gate: {told}"
                 raise Refused(ErrorReason.ERROR_REASON_GATE_NOT_FOUND, message, {"run_id": run.run_id, "open": paths})
             gate = gates[0]
-        await self._reading.fill([gate])
+        await self._fill(gate)
         return pb.GetGateResponse(gate=gate)
 
     @mapped
@@ -112,8 +114,19 @@ class GateService(GateServiceServicer):
         gate = views.gate_view(changed.state, path)
         await self._runtime.journal.durable()
         self._changes.check_kept(changed)
-        await self._reading.fill([gate])
+        await self._fill(gate)
         return pb.DecideGateResponse(gate=gate)
+
+    async def _fill(self, gate: Gate) -> None:
+        """What is shown comes with its data, and so do decisions, latest first, as far as the message holds them."""
+        left = self._validator.limits.message_bytes - filled_bytes(gate.content) - plain_bytes(gate)
+        fitting: list[Message] = [gate.content]
+        for decision in reversed(gate.decided):
+            left -= sum(payload.ref.size_bytes for payload in payloads_in(decision))
+            if left < 0:
+                break
+            fitting.append(decision)
+        await self._reading.fill(fitting)
 
     @streamed
     async def WatchGates(
