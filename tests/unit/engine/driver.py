@@ -294,11 +294,12 @@ class Play:
         run = self.run
         assert run == self._folded, "the fold of the history is not the state"
         assert run.open != self._ended
+        assert (run.pause_us != 0) == run.paused
+        for record in run.root.steps:
+            assert record is None or record.worker_id == "" or record.state != st.QUEUED
+        assert run.root.unfinished == sum(record is None or record.state not in st.FINAL for record in run.root.steps)
         if run.open:
             assert self.reasons(), "an open run that waits for nothing"
-            assert run.root.unfinished == sum(
-                record is None or record.state not in st.FINAL for record in run.root.steps
-            )
         else:
             assert all(record is not None and record.state in st.FINAL for record in run.root.steps)
             assert not run.waits

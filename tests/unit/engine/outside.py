@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from holdfast_server.engine import effects as fx
 from holdfast_server.engine.effects import Timer
-from holdfast_server.engine.state import RunState
+from holdfast_server.engine.state import FINAL, RunState
 
 __all__ = ["Outside"]
 
@@ -81,6 +81,8 @@ class Outside:
         late = {name: due for name, due in missing.items() if run.paused and name not in self.timers}
         assert all(due <= run.time_us or run.paused for due in late.values())
         assert missing == late, f"timers that are not set: {missing}"
+        finished = {scope.path(step) for scope, step, record in run.activations() if record and record.state in FINAL}
+        assert not finished & {path for path, _ in self.timers}, "timers of finished steps are left"
 
 
 def open_gates(run: RunState) -> set[str]:

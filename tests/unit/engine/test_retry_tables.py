@@ -160,6 +160,14 @@ def test_retry_after_replaces_the_backoff(retry_after_s: int, wait_s: int) -> No
     assert play.record("a").due_us == play.now_us + wait_s * SECOND_US
 
 
+def test_retry_after_is_exact_to_the_microsecond() -> None:
+    play = _play()
+
+    play.fail("a", retry_after=Duration(seconds=1, nanos=500_001_999))
+
+    assert play.record("a").due_us == play.now_us + 1_500_001
+
+
 def test_retry_after_does_not_make_a_final_failure_retryable() -> None:
     play = _play()
 

@@ -83,10 +83,8 @@ def _consider(turn: Turn, scope: Scope, step: StepPlan) -> None:
     if run.paused or not run.begun:
         return
     if scope.closing:
-        if step.cleanup:
-            _consider_cleanup(turn, scope, step)
-        else:
-            outcomes.skip(turn, scope, step, SkipReason.SKIP_REASON_BLOCK_CLOSING)
+        # Only cleanup steps are still PENDING: `close` has ended the others.
+        _consider_cleanup(turn, scope, step)
         return
     if not step.after:
         STARTERS[step.kind](turn, scope, step)

@@ -143,7 +143,6 @@ def _reopened(run: RunState, _event: HistoryEvent, body: RunReopened) -> None:
     run.run_epoch = body.run_epoch
     run.close_us = 0
     run.pause_us = 0
-    run.begun = True
     run.failure = None
     run.output = None
     run.cancel_reason = ""

@@ -122,14 +122,13 @@ def fire(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord) -> None:
 
 
 def _escalate(turn: Turn, scope: Scope, step: StepPlan, plan: GatePlan, record: StepRecord, gate: GateRecord) -> None:
-    length_us = plan.escalation_us if plan.escalation_us is not None else plan.deadline_us or 0
     body = GateRevised(
         path=scope.path(step),
         revision=record.revision + 1,
         cause=ReviseCause.REVISE_CAUSE_ESCALATE,
         content_hash=gate.content_hash,
         approvers=plan.spec.escalation.approvers if plan.spec.escalation.HasField("approvers") else Approvers(),
-        deadline_time=timestamp(turn.now_us + length_us),
+        deadline_time=timestamp(turn.now_us + (plan.escalation_us or 0)),
     )
     turn.emit("gate_revised", body)
 
