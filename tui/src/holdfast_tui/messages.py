@@ -35,9 +35,6 @@ class DecisionMade(Message):
     comment: str
     request_id: str
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
 
 @dataclass
 class DecisionEnded(Message):
@@ -48,6 +45,3 @@ class DecisionEnded(Message):
     """
 
     outcome: Outcome
-
-    def __post_init__(self) -> None:
-        super().__init__()

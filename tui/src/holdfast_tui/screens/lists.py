@@ -33,10 +33,10 @@ GATE_COLUMNS: Sequence[Column[GateRow]] = (
 
 RUN_COLUMNS: Sequence[Column[RunRow]] = (
     Column("STATE", lambda row, _: [row.mark, Span(" "), row.state], 12, 12, keep=7),
-    Column("WORKFLOW", lambda row, _: [row.workflow], 14, 28, waits=True, keep=3),
+    Column("WORKFLOW", lambda row, _: [row.workflow], 12, 28, waits=True, keep=3),
     Column("RUN", lambda row, _: [row.run], 13, 36, ends=True, waits=True, keep=4),
     Column("AGE", lambda row, moments: [Span(moments.age(row.start_s), Tone.MUTED)], 3, 4, right=True, keep=6),
-    Column("WAITS FOR / ENDED BY", lambda row, _: row.status, 20, keep=5),
+    Column("WAITS FOR / ENDED BY", lambda row, _: row.status, 18, keep=5),
 )
 
 
@@ -66,6 +66,6 @@ def no_runs(namespace: str) -> list[Line]:
 def no_match(words: str, total: int) -> list[Line]:
     """Return what a list says when the filter leaves nothing."""
     return [
-        line(f"None of {total:,} has the words {scrub(words)!r}."),
+        line(f"Nothing of {total:,} matches {scrub(words)!r}."),
         line(Span("Clear the filter: ", Tone.MUTED), Span("esc", Tone.STRONG)),
     ]

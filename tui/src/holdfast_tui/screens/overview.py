@@ -121,16 +121,17 @@ class OverviewScreen(Screen[None]):
         """Bring the screen up to date; a frozen one shows a new selection, and how the connection stands."""
         moments = Moments(self._clock.now_s())
         view = self._store.link.view(self._clock.monotonic_s())
-        self.query_one(StatusBar).put(view, is_frozen=self._is_frozen)
-        if not self._is_frozen:
-            self._draw_lists(moments, view)
         page = self._page or NOTHING
-        if not self._is_frozen or page.key != self._shown.key:
-            is_new = page is not self._shown
-            self._shown = page
-            await self.query_one(Details).put(page, moments)
-            if is_new:
-                self.refresh_bindings()
+        is_new = page is not self._shown
+        with self.app.batch_update():
+            self.query_one(StatusBar).put(view, is_frozen=self._is_frozen)
+            if not self._is_frozen:
+                self._draw_lists(moments, view)
+            if not self._is_frozen or page.key != self._shown.key:
+                self._shown = page
+                await self.query_one(Details).put(page, moments)
+        if is_new:
+            self.refresh_bindings()
 
     def _draw_lists(self, moments: Moments, view: LinkView) -> None:
         words = self._words.split()

@@ -13,6 +13,9 @@ STALE_AFTER_S = 6.0
 """A server that is asked every two seconds and says nothing for three times that long is not known to be there."""
 
 
+_TRANSPORT_WORDS = {"Connection refused": "connection refused", "Socket closed": "connection lost"}
+
+
 class LinkState(StrEnum):
     """Where the connection stands."""
 
@@ -95,7 +98,7 @@ class Link:
         age = whole_text(now_s - self._heard_s)
         if self._lost_s is not None:
             away = whole_text(now_s - self._lost_s)
-            sentence = f"No server answers at {self._target}{self._why()}. What is shown is {age} old; trying again."
+            sentence = f"No server answers{self._why()}. What is shown is {age} old; trying again."
             return LinkView(LinkState.RECONNECTING, f"{LinkState.RECONNECTING} {away}", sentence)
         if self._live != STREAMS:
             return LinkView(LinkState.CONNECTING, LinkState.CONNECTING)
@@ -116,4 +119,7 @@ class Link:
 def _short(why: str) -> str:
     """Return what the transport says without the addresses it tried: only its end tells something."""
     text = scrub(why)
-    return "connection refused" if "Connection refused" in text else text.rpartition(": ")[2][:80]
+    for sign, words in _TRANSPORT_WORDS.items():
+        if sign in text:
+            return words
+    return text.rpartition(": ")[2][:80]

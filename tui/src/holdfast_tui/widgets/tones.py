@@ -10,7 +10,7 @@ __all__ = ["TONE_STYLES", "content_of", "joined"]
 
 TONE_STYLES: dict[Tone, str] = {
     Tone.PLAIN: "",
-    Tone.MUTED: "$text-muted",
+    Tone.MUTED: "$foreground-muted",
     Tone.STRONG: "bold",
     Tone.GOOD: "$text-success",
     Tone.BAD: "bold $text-error",
