@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.unit.cli.stage import Stage
+from holdfast.cli.settings import Settings
+from tests.unit.cli.stage import Refusal, Stage
 
 
 @pytest.mark.parametrize(
@@ -51,10 +52,17 @@ def test_without_anything_it_is_the_default_namespace(stage: Stage) -> None:
     assert stage.got("ListRuns").namespace == "default"
 
 
-def test_a_target_without_a_port_means_ours(stage: Stage) -> None:
-    result = stage.call("run", "list", "--target", "host.invalid")
-
-    assert "no server answers at host.invalid:7411" in result.stderr
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("host", "host:7411"),
+        ("host:80", "host:80"),
+        ("unix:/tmp/holdfast.sock", "unix:/tmp/holdfast.sock"),
+        ("", "localhost:7411"),
+    ],
+)
+def test_a_target_without_a_port_means_ours(said: str, meant: str) -> None:
+    assert Settings.of({}, {"HOLDFAST_TARGET": said}).target == meant
 
 
 def test_colours_only_where_they_are_wanted(stage: Stage) -> None:
@@ -68,7 +76,8 @@ def test_colours_only_where_they_are_wanted(stage: Stage) -> None:
 
 
 def test_without_a_terminal_nothing_is_cut(stage: Stage) -> None:
-    stage.call("run", "list", columns=None)
-    result = stage.call("--target", f"{'h' * 100}.invalid:1", "run", "list", columns=None)
+    stage.answers["ListRuns"] = Refusal("INTERNAL", message="word " * 100)
 
-    assert len(result.stderr.splitlines()[0]) > 100
+    result = stage.call("run", "list", columns=None)
+
+    assert len(result.stderr.splitlines()[0]) > 500

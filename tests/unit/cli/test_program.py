@@ -20,7 +20,6 @@ from tests.unit.cli.stage import Stage
 
 PROGRAM = [sys.executable, "-m", "holdfast"]
 HEAVY = {
-    "asyncio",
     "grpc",
     "google.protobuf",
     "holdfast.client",

@@ -24,6 +24,8 @@ __all__ = ["Cli"]
 T = TypeVar("T")
 # A server that is there answers this at once; one that is not should not cost half a minute.
 FIRST_ANSWER_S = 5.0
+# What the transport says when trying again would only repeat it.
+NOBODY = ("Connection refused", "DNS resolution failed")
 # Wide enough that nothing is cut where no terminal limits it.
 UNBOUNDED_COLUMNS = 2_000
 
@@ -191,17 +193,30 @@ class Cli:
 
 
 async def _reach(client: "Client", first_answer_s: float) -> None:
-    """Ask the server for its name, once. Any answer will do, a refusal too."""
-    import grpc
-    from grpc import aio
+    """Ask the server for its name. Any answer will do, a refusal too.
+
+    A target where nobody listens is told at once; a connection that is only slow gets its time.
+    """
+    import asyncio
+
+    from grpc import StatusCode, aio
 
     from holdfast.client.status import error_of_rpc
     from holdfast.v1.operations_service_pb2 import GetServerInfoRequest
 
-    connection = client.connection
-    try:
-        await connection.call_once(connection.operations.GetServerInfo, GetServerInfoRequest(), first_answer_s)
-    except aio.AioRpcError as fault:
-        fault_codes = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-        if fault.code() in fault_codes:
-            raise error_of_rpc(fault, connection.target) from fault
+    connection, now = client.connection, asyncio.get_running_loop().time
+    backoff, due_s = connection.backoff(), now() + first_answer_s
+    while True:
+        try:
+            left_s = max(due_s - now(), 0.001)
+            await connection.call_once(connection.operations.GetServerInfo, GetServerInfoRequest(), left_s)
+        except aio.AioRpcError as fault:
+            if fault.code() not in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
+                return
+            wait_s = backoff.next_s()
+            nobody = any(word in (fault.details() or "") for word in NOBODY)
+            if nobody or fault.code() is StatusCode.DEADLINE_EXCEEDED or now() + wait_s >= due_s:
+                raise error_of_rpc(fault, connection.target) from fault
+            await asyncio.sleep(wait_s)
+        else:
+            return
