@@ -76,6 +76,7 @@ class Outside:
         assert self.held == fresh.held
         assert self.stopping == fresh.stopping
         assert self.gates == fresh.gates == open_gates(run)
+        assert set(run.open_gates) == open_gates(run)
         missing = {name: due for name, due in fresh.timers.items() if self.timers.get(name) != due}
         # A timer that fired while the run is paused is not set again: resuming fires what is due.
         late = {name: due for name, due in missing.items() if run.paused and name not in self.timers}

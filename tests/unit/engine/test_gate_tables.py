@@ -177,6 +177,15 @@ def test_quorum(quorum: int, veto: bool, named: int, said: str, resolution: str)
         assert play.state("g") == st.WAITING
 
 
+def test_the_starter_who_may_not_decide_does_not_count_for_the_quorum() -> None:
+    approvers = {"principals": ["ann", "bob", "bob"], "exclude_starter": True}
+    play = _play({"quorum": 1, "veto": False, "approvers": approvers}, by="ann")
+
+    play.say("g", "REJECT", "bob")
+
+    assert not play.run.open
+
+
 def test_the_order_of_the_checks() -> None:
     """Each decision is wrong in every way that is left; what is said first is what comes first."""
     play = _play({"approvers": {"principals": ["bob"]}})

@@ -155,6 +155,23 @@ def test_the_same_large_payload_is_kept_once() -> None:
     assert bag.intern(first) is first
 
 
+def test_the_hash_of_a_payload_tells_metadata_from_metadata_and_from_data() -> None:
+    different = [
+        Payload(data=b"abc"),
+        Payload(data=b"c", metadata={"a": b"b"}),
+        Payload(data=b"", metadata={"a": b"bc"}),
+        Payload(data=b"", metadata={"ab": b"c"}),
+        Payload(data=b"c", metadata={"ab": b""}),
+        Payload(data=b"", metadata={"a": b"b", "c": b""}),
+        Payload(data=b"", metadata={"a": b"", "b": b"c"}),
+    ]
+
+    assert len({payload_hash(one) for one in different}) == len(different)
+    assert payload_hash(Payload(metadata={"a": b"1", "b": b"2"})) == payload_hash(
+        Payload(metadata={"b": b"2", "a": b"1"})
+    )
+
+
 @pytest.mark.parametrize("size", [8, 9])
 def test_the_limit_of_inline_payloads(size: int) -> None:
     bag = PayloadBag(None, inline_bytes=8)

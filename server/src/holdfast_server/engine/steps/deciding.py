@@ -208,7 +208,7 @@ def _check_schema(schema: Schema, value: object) -> None:
 
 def _carry_out(turn: Turn, scope: Scope, step: StepPlan, command: DecideGate, payload: Payload | None) -> None:
     decision = command.decision
-    if decision == Decision.DECISION_EDIT:
+    if decision == Decision.DECISION_EDIT and payload is not None:
         _edit(turn, scope, step, payload)
     elif decision == Decision.DECISION_DELEGATE:
         _delegate(turn, scope, step, command.delegate_to or Approvers())
@@ -217,7 +217,7 @@ def _carry_out(turn: Turn, scope: Scope, step: StepPlan, command: DecideGate, pa
     elif decision == Decision.DECISION_APPROVE:
         if _count(scope, step, Decision.DECISION_APPROVE) >= gates.plan_of(step).quorum:
             gates.resolve_approved(turn, scope, step, payload)
-    elif gates.plan_of(step).veto or _quorum_is_lost(scope, step):
+    elif gates.plan_of(step).veto or _quorum_is_lost(turn.run, scope, step):
         gates.resolve_rejected(turn, scope, step)
 
 
@@ -227,17 +227,22 @@ def _count(scope: Scope, step: StepPlan, decision: Decision.ValueType) -> int:
     return sum(one.decision == decision and one.revision == record.revision for one in decisions)
 
 
-def _quorum_is_lost(scope: Scope, step: StepPlan) -> bool:
+def _quorum_is_lost(run: RunState, scope: Scope, step: StepPlan) -> bool:
     """Whether so many of the named approvers rejected that the quorum cannot be reached; unknown without names."""
     gate = scope.record(step.index).gate
     if gate is None:
         return False
-    possible = len(approvers_of(step, gate).principals)
+    approvers = approvers_of(step, gate)
+    people = set(approvers.principals)
+    if not people:
+        return False
+    if approvers.exclude_starter and run.started_by is not None:
+        people.discard(run.started_by.name)
     rejected = _count(scope, step, Decision.DECISION_REJECT)
-    return bool(possible) and possible - rejected < gates.plan_of(step).quorum
+    return len(people) - rejected < gates.plan_of(step).quorum
 
 
-def _edit(turn: Turn, scope: Scope, step: StepPlan, payload: Payload | None) -> None:
+def _edit(turn: Turn, scope: Scope, step: StepPlan, payload: Payload) -> None:
     record = scope.record(step.index)
     gate = record.gate
     if gate is None:
@@ -246,9 +251,7 @@ def _edit(turn: Turn, scope: Scope, step: StepPlan, payload: Payload | None) -> 
     difference = jsonpatch.make_patch(before, turn.bag.decode(payload)).patch
     content = GateContent()
     content.CopyFrom(gate.content)
-    content.ClearField("subject")
-    if payload is not None:
-        content.subject.CopyFrom(payload)
+    content.subject.CopyFrom(payload)
     turn.emit(
         "gate_revised",
         GateRevised(
