@@ -1,8 +1,6 @@
 """Gates: decided once, by a person who may, on exactly what was shown; or by their deadline."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +12,11 @@ from holdfast.errors import RunFailedError
 from holdfast.testing.processes import ServerProcess
 from holdfast.v1.definition_pb2 import Approvers, Decision
 from holdfast.v1.gate_pb2 import Gate, GateReason, GateState, Resolution, ResolutionRule
-from holdfast.v1.gate_service_pb2 import DecideGateRequest, GetGateRequest, ListGatesRequest
-from holdfast.v1.history_pb2 import HistoryEvent
+from holdfast.v1.gate_service_pb2 import DecideGateRequest, GetGateRequest
 from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.run_pb2 import WaitingReason
 from holdfast.v1.task_pb2 import TaskResult
+from tests.integration.following import until
 from tests.integration.raw import RawWorker, Stubs, json_payload, refused, value_of
 
 DRAFT = """
@@ -56,15 +54,6 @@ def request_for(gate: Gate, decision: Decision.ValueType, payload: object = None
 def by(name: str) -> tuple[tuple[str, str], ...]:
     """Metadata that claims a name."""
     return (("holdfast-actor", name),)
-
-
-async def until(handle: RunHandle, body: str) -> HistoryEvent:
-    """The first event of that kind, once it is there."""
-    async with aclosing(handle.watch()) as events:  # type: ignore[type-var]
-        async for event in events:
-            if event.HasField(body):  # type: ignore[arg-type]
-                return event
-    raise AssertionError(f"the run ended without {body}")
 
 
 @pytest.mark.asyncio
@@ -386,94 +375,6 @@ steps: [{name: a, gate: {title: A}}, {name: b, gate: {title: B}}]
         await stubs.gates.GetGate(GetGateRequest(run_id=handle.run_id))
     with refused("GATE_NOT_FOUND", "NOT_FOUND"):
         await stubs.gates.GetGate(GetGateRequest(run_id=handle.run_id, step_path="c"))
-
-
-@pytest.mark.asyncio
-async def test_gates_are_listed_by_deadline_and_by_pages(client: Client, stubs: Stubs) -> None:
-    def definition(name: str, deadline: str) -> str:
-        return f"name: {name}\nsteps: [{{name: g, gate: {{title: T{deadline}}}}}]"
-
-    workflow = f"listed-{uuid4().hex}"
-    await client.register(definition(workflow, ""))
-    never = [(await client.start(workflow)).run_id for _ in range(3)]
-    await client.register(definition(workflow, ", deadline: 2h"))
-    later = [(await client.start(workflow)).run_id for _ in range(2)]
-    await client.register(definition(workflow, ", deadline: 1h"))
-    soon = [(await client.start(workflow)).run_id for _ in range(2)]
-
-    listed = [gate.run_id async for gate in client.gates.list(workflow=workflow, page_size=2)]
-    assert listed == [*soon, *later, *never]
-    page = await stubs.gates.ListGates(ListGatesRequest(workflow=workflow, page_size=7))
-    assert (len(page.gates), page.next_page_token) == (7, "")
-
-    gate = await client.gates.get(soon[0])
-    await client.gates.approve(gate)
-    assert [gate.run_id async for gate in client.gates.list(workflow=workflow)] == [soon[1], *later, *never]
-    (resolved,) = [gate async for gate in client.gates.list(run_id=soon[0])]
-    assert resolved.state == GateState.GATE_STATE_RESOLVED
-
-
-@pytest.mark.asyncio
-async def test_many_large_gates_come_in_pieces(client: Client) -> None:
-    definition = """
-name: large-gates
-steps: [{name: g, gate: {title: T, body: "${input}"}, input: "${input}"}]
-"""
-    await client.register(definition)
-    workflow = "large-gates"
-    handles = [await client.start(workflow, f"{number}" + "x" * 8_000) for number in range(700)]
-    assert len([gate async for gate in client.gates.list(workflow=workflow, page_size=1_000)]) == 700
-    seen: set[str] = set()
-    async with aclosing(client.gates.watch()) as changes:  # type: ignore[type-var]
-        async for change in changes:
-            seen |= {gate.run_id for gate in change.gates}
-            if change.live:
-                break
-    assert seen >= {handle.run_id for handle in handles}
-    await asyncio.gather(*(handle.terminate() for handle in handles))
-
-
-async def next_with(changes: AsyncIterator[Any], run_id: str) -> tuple[Gate, str]:
-    """The next state of a run's gate, and the cursor behind it."""
-    found: Gate | None = None
-    async for change in changes:
-        assert not change.reset
-        for gate in change.gates:
-            if gate.run_id == run_id:
-                found = gate
-        if found is not None and change.cursor:
-            return found, change.cursor
-    raise AssertionError("the stream ended")
-
-
-@pytest.mark.asyncio
-async def test_watchers_see_every_change_and_resume(client: Client, server: ServerProcess) -> None:
-    await client.register(DRAFT)
-    handle, gate = await opened(client)
-    keeper = client.gates.watch()  # the server remembers changes while someone listens
-    async with aclosing(keeper), aclosing(client.gates.watch()) as changes:  # type: ignore[type-var]
-        assert (await anext(keeper)).reset
-        first = await anext(changes)
-        assert first.reset
-        assert handle.run_id in {one.run_id for one in first.gates}
-        await client.gates.edit(gate, {"text": "2"})
-        seen, cursor = await next_with(changes, handle.run_id)
-        assert seen.revision == 2
-        await client.gates.approve(seen)
-
-        async with aclosing(client.gates.watch(cursor=cursor)) as resumed:  # type: ignore[type-var]
-            assert not (await anext(resumed)).reset
-            after, cursor = await next_with(resumed, handle.run_id)
-            assert after.state == GateState.GATE_STATE_RESOLVED
-
-    handle, gate = await opened(client)
-    server.kill()
-    await asyncio.to_thread(server.start)
-    for unknown in (cursor, "nonsense", "x.9999999999", ".", "\u00b2.\u00b2", f"{cursor}0", "9" * 5000):
-        async with aclosing(client.gates.watch(cursor=unknown)) as again:  # type: ignore[type-var]
-            snapshot = await anext(again)
-            assert snapshot.reset
-            assert handle.run_id in {one.run_id for one in snapshot.gates}
 
 
 @pytest.mark.asyncio

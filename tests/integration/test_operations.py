@@ -1,7 +1,6 @@
 """What operators do to runs: pause, resume, cancel, terminate, retry; each once for each request."""
 
 import asyncio
-from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -21,11 +20,11 @@ from holdfast.errors import (
     RunTimedOutError,
 )
 from holdfast.testing.processes import ServerProcess
-from holdfast.v1.history_pb2 import HistoryEvent
 from holdfast.v1.run_pb2 import RunState, StepState, WaitingReason
 from holdfast.v1.run_service_pb2 import CancelRunRequest, PauseRunRequest
 from holdfast.v1.task_pb2 import TaskCanceled, TaskResult
 from holdfast.v1.worker_service_pb2 import HeldState
+from tests.integration.following import bodies
 from tests.integration.raw import RawWorker, Stubs, refused, value_of
 
 SERVER_ARGUMENTS = ("--cancel-grace-s", "0.5", "--adoption-grace-s", "1")
@@ -51,19 +50,6 @@ async def begin(client: Client, stubs: Stubs, definition: str = CHAIN, **options
     queue = f"q-{uuid4().hex}"
     await client.register(definition.format(queue=queue))
     return await client.start(queue, **options), RawWorker(stubs, "work", queue=queue)
-
-
-async def until(handle: RunHandle, body: str) -> HistoryEvent:
-    """The first event of that kind, once it is there."""
-    async with aclosing(handle.watch()) as events:  # type: ignore[type-var]
-        async for event in events:
-            if event.HasField(body):  # type: ignore[arg-type]
-                return event
-    raise AssertionError(f"the run ended without {body}")
-
-
-async def bodies(handle: RunHandle) -> list[str]:
-    return [str(event.WhichOneof("body")) async for event in handle.history()]
 
 
 async def states(handle: RunHandle) -> list[str]:
