@@ -347,8 +347,12 @@ async def test_bad_input_is_refused_by_name(case: Case, stubs: Stubs) -> None:
 @pytest.mark.asyncio
 async def test_a_message_over_the_limit_is_refused_and_the_connection_goes_on(stubs: Stubs) -> None:
     world = await World(stubs).prepare()
-    with pytest.raises(aio.AioRpcError) as caught:
+    with refused("LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED") as told:
         await world.start(input=Payload(data=b"x" * (17 * MIB)))
+    assert (told.metadata["limit"], told.metadata["value"]) == ("message_bytes", str(16 * MIB))
+    assert int(told.metadata["actual"]) > 17 * MIB
+    with pytest.raises(aio.AioRpcError) as caught:  # the transport does not even take it in
+        await world.start(input=Payload(data=b"x" * (65 * MIB)))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await world.start()
 

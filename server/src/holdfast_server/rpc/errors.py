@@ -14,6 +14,7 @@ from grpc import aio
 from holdfast.v1.errors_pb2 import ErrorReason, FieldViolation, ItemError
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.journal.group_commit import JournalFullError
+from holdfast_server.rpc.guard import TooLarge
 from holdfast_server.store.port import StoreError
 
 __all__ = ["CODES", "abort", "as_refusal", "item_error", "mapped", "streamed"]
@@ -153,6 +154,14 @@ def _told(error: Exception, method: str) -> Refused:
     return refused
 
 
+def _check_size(request: object) -> None:
+    if isinstance(request, TooLarge):
+        size, limit = request.size_bytes, request.limit_bytes
+        message = f"the request has {size} bytes; the limit message_bytes is {limit}"
+        facts = {"limit": "message_bytes", "value": str(limit), "actual": str(size)}
+        raise Refused(R.ERROR_REASON_LIMIT_EXCEEDED, message, facts)
+
+
 def mapped(
     method: Callable[[Any, Request, Context], Awaitable[Answer]],
 ) -> Callable[[Any, Request, Context], Awaitable[Answer]]:
@@ -161,6 +170,7 @@ def mapped(
     @wraps(method)
     async def call(self: Any, request: Request, context: Context) -> Answer:
         try:
+            _check_size(request)
             return await method(self, request, context)
         except aio.AbortError:
             raise
@@ -178,6 +188,7 @@ def streamed(
     @wraps(method)
     async def call(self: Any, request: Request, context: Context) -> AsyncIterator[Answer]:
         try:
+            _check_size(request)
             async with aclosing(method(self, request, context)) as answers:
                 async for answer in answers:
                     yield answer
