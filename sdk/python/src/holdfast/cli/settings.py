@@ -26,7 +26,9 @@ class Output(StrEnum):
 
 
 def _option(annotation: Any, *names: str, help: str, metavar: str | None = None) -> Any:
-    return Annotated[annotation, typer.Option(*names, help=help, metavar=metavar, rich_help_panel=PANEL)]
+    return Annotated[
+        annotation, typer.Option(*names, help=help, metavar=metavar, show_default=False, rich_help_panel=PANEL)
+    ]
 
 
 _ANNOTATIONS: dict[str, Any] = {
