@@ -122,7 +122,6 @@ class OverviewScreen(Screen[None]):
         moments = Moments(self._clock.now_s())
         view = self._store.link.view(self._clock.monotonic_s())
         page = self._page or NOTHING
-        is_new = page is not self._shown
         with self.app.batch_update():
             self.query_one(StatusBar).put(view, is_frozen=self._is_frozen)
             if not self._is_frozen:
@@ -130,8 +129,6 @@ class OverviewScreen(Screen[None]):
             if not self._is_frozen or page.key != self._shown.key:
                 self._shown = page
                 await self.query_one(Details).put(page, moments)
-        if is_new:
-            self.refresh_bindings()
 
     def _draw_lists(self, moments: Moments, view: LinkView) -> None:
         words = self._words.split()
@@ -200,13 +197,9 @@ class OverviewScreen(Screen[None]):
 
     # Keys
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Return whether an action is there: None shows it dimmed."""
-        if action in READ_ONLY_HIDDEN and self._is_read_only:
-            return False
-        if action == "decide":
-            return True if self._gate_for(str(parameters[0])) is not None else None
-        return True
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - the library's own
+        """Return whether an action is there. One that does not fit what is shown is, and says why it does nothing."""
+        return not (self._is_read_only and action in READ_ONLY_HIDDEN)
 
     def _gate_for(self, name: str) -> Gate | None:
         """Return the gate that is shown, or the only open one of the run that is, if it takes a decision."""

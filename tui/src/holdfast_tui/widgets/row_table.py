@@ -163,9 +163,10 @@ class RowTable(ScrollView, Generic[RowT], can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         """Select the row under the pointer; a second click opens it."""
-        index = event.y - 1 + self.scroll_offset.y
-        if event.y < 1 or index >= len(self._rows):
+        offset = event.get_content_offset(self)
+        if offset is None or offset.y < 1 or offset.y - 1 + self.scroll_offset.y >= len(self._rows):
             return
+        index = offset.y - 1 + self.scroll_offset.y
         self._move_to(index)
         if event.chain > 1:
             self.action_open()
