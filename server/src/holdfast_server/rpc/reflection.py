@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc import aio
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
@@ -24,11 +24,11 @@ def add_reflection(server: aio.Server, services: Sequence[str]) -> None:
     pool = descriptor_pool.Default()
     _describe_v1(pool)
     servicer = ReflectionServicer(service_names=(*services, V1, V1ALPHA), pool=pool)
-    request = message_factory.GetMessageClass(pool.FindMessageTypeByName("grpc.reflection.v1.ServerReflectionRequest"))
-    for name, requests in ((V1, request), (V1ALPHA, reflection_pb2.ServerReflectionRequest)):
+    for name in (V1, V1ALPHA):
+        # On the wire the two are the same, so the messages of v1alpha read both.
         handler: Any = grpc.stream_stream_rpc_method_handler(
             servicer.ServerReflectionInfo,
-            request_deserializer=requests.FromString,
+            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
             response_serializer=lambda answer: answer.SerializeToString(),
         )
         server.add_generic_rpc_handlers(
