@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,9 @@ Database = Annotated[str | None, typer.Option(help="SQLite file, or :memory:. [d
 ReadyFile = Annotated[
     Path | None, typer.Option(help="Written with the address, as HOST:PORT, once the server answers.", dir_okay=False)
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", exists=True)]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings.", exists=True, dir_okay=False, readable=True)
+]
 Insecure = Annotated[bool | None, typer.Option("--insecure", help="Listen beyond loopback without access control.")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json. [default: console]")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error. [default: info]")]
@@ -61,7 +64,7 @@ def server(
 
 def dev(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of definitions (*.yaml, *.yml, *.json).", file_okay=False)
+        Path, typer.Argument(help="Folder of definitions (*.yaml, *.yml, *.json).", exists=True, file_okay=False)
     ] = Path(),
     listen: Listen = None,
     database: Database = None,
@@ -89,6 +92,9 @@ def _run(
         for fault in error.errors():
             name = ".".join(str(part) for part in fault["loc"])
             typer.echo(f"error: setting {name}: {fault['msg']} (it is {fault['input']!r})", err=True)
+        return 2
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        typer.echo(f"error: {config_file} is no TOML: {error}", err=True)
         return 2
     configure(config.log_format, config.log_level)
     try:

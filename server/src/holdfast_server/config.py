@@ -1,5 +1,6 @@
 """Settings of the server: flags over environment (`HOLDFAST_*`) over a TOML file over defaults."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 __all__ = ["ServerConfig"]
 
 MIB = 1024 * 1024
-LOOPBACK = ("127.", "localhost", "[::1]", "::1", "unix:")
 
 
 class ServerConfig(BaseSettings):
@@ -44,7 +44,13 @@ class ServerConfig(BaseSettings):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        return self.listen.startswith(LOOPBACK)
+        if self.listen.startswith("unix:"):
+            return True
+        host = self.listen.rpartition(":")[0].strip("[]")
+        try:
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False  # a name, which may lead anywhere
 
     @classmethod
     def load(cls, file: Path | None, **flags: Any) -> "ServerConfig":
@@ -52,6 +58,7 @@ class ServerConfig(BaseSettings):
 
         Raises:
             pydantic.ValidationError: a setting is unknown or out of range.
+            tomllib.TOMLDecodeError: the file is no TOML.
         """
         given = {name: value for name, value in flags.items() if value is not None}
         if file is None:

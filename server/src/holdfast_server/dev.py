@@ -1,6 +1,8 @@
 """`holdfast dev`: registers the definitions of a folder, and again whenever one changes."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -8,7 +10,7 @@ import structlog
 from holdfast import Client
 from holdfast.errors import HoldfastError
 
-__all__ = ["definitions_in", "follow_folder"]
+__all__ = ["changed_definitions", "follow_folder"]
 
 log = structlog.get_logger("holdfast.dev")
 
@@ -16,28 +18,48 @@ SUFFIXES = (".yaml", ".yml", ".json")
 LOOK_EVERY_S = 0.5
 
 
-def definitions_in(folder: Path) -> dict[Path, int]:
-    """Definition files directly in a folder, with their time of change in nanoseconds."""
-    return {path: path.stat().st_mtime_ns for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
+def changed_definitions(folder: Path, known: dict[Path, int]) -> Iterator[tuple[str, str]]:
+    """Names and texts of definition files directly in a folder that are new or have changed.
+
+    Args:
+        folder: where to look.
+        known: times of change that were seen, in nanoseconds; kept up to date.
+
+    Raises:
+        OSError: the folder or a file cannot be read.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in SUFFIXES:
+            continue
+        with contextlib.suppress(FileNotFoundError):  # an editor may just be replacing it
+            changed = path.stat().st_mtime_ns
+            if known.get(path) == changed:
+                continue
+            text = path.read_text(encoding="utf-8", errors="replace")
+            known[path] = changed
+            if "steps" in text:
+                # JSON and YAML files of other kinds lie about in any folder.
+                yield path.name, text
 
 
 async def follow_folder(folder: Path, target: str) -> None:
     """Registers what is there and what changes, until cancelled."""
     known: dict[Path, int] = {}
+    said = ""
     async with Client(target) as client:
         while True:
-            for path, changed in definitions_in(folder).items():
-                if known.get(path) == changed:
-                    continue
-                known[path] = changed
-                await _register(client, path.name, path.read_text())
+            try:
+                for name, text in changed_definitions(folder, known):
+                    await _register(client, name, text)
+                said = ""
+            except OSError as error:
+                if said != str(error):
+                    said = str(error)
+                    log.warning("the folder cannot be read; trying again", folder=str(folder), error=said)
             await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _register(client: Client, name: str, text: str) -> None:
-    if "steps" not in text:
-        # JSON and YAML files of other kinds lie about in any folder.
-        return
     try:
         answer = await client.workflows.register(text)
     except HoldfastError as error:
