@@ -295,6 +295,7 @@ class Play:
         assert run == self._folded, "the fold of the history is not the state"
         assert run.open != self._ended
         assert (run.pause_us != 0) == run.paused
+        assert (run.close_us == 0) == run.open
         for record in run.root.steps:
             assert record is None or record.worker_id == "" or record.state != st.QUEUED
         assert run.root.unfinished == sum(record is None or record.state not in st.FINAL for record in run.root.steps)

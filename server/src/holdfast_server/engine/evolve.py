@@ -449,7 +449,6 @@ def _signal_received(run: RunState, event: HistoryEvent, body: SignalReceived) -
 def _wait_matched(run: RunState, _event: HistoryEvent, body: WaitMatched) -> None:
     run.signals.pop(body.signal_seq, None)
     run.large.pop(("signals", str(body.signal_seq)), None)
-    run.waits.pop(body.path, None)
 
 
 def _payload(run: RunState, head: tuple[str, ...], payload: Payload | None) -> Payload | None:
