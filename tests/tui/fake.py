@@ -207,8 +207,8 @@ class Seat:
         await self.until(lambda: not any(word in self.text() for word in words))
 
     async def reads(self, *words: str) -> None:
-        """Wait until all of the words are in the details."""
-        await self.until(lambda: all(word in self.details() for word in words))
+        """Wait until all of the words are in the details, wherever their lines are wrapped."""
+        await self.until(lambda: all(word in " ".join(self.details().split()) for word in words))
 
     def pass_time(self, seconds: float) -> None:
         self.clock.passed_s += seconds

@@ -7,7 +7,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
-from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input
@@ -33,6 +32,7 @@ from holdfast_tui.widgets.details import Details
 from holdfast_tui.widgets.filter_line import FilterLine
 from holdfast_tui.widgets.row_table import RowTable
 from holdfast_tui.widgets.status_bar import StatusBar
+from holdfast_tui.widgets.tones import put_title
 
 __all__ = ["OverviewScreen"]
 
@@ -162,7 +162,7 @@ class OverviewScreen(Screen[None]):
             count = f"{listed.matching:,} of {listed.total:,} with {scrub(self._words.strip())!r}"
         if len(listed.rows) < listed.matching:
             count += f", the first {len(listed.rows):,} shown"
-        table.border_title = Content(f" {name}  {count} " if listed.total else f" {name} ")
+        put_title(table, f"{name}  {count}" if listed.total else name)
 
     # Selecting
 

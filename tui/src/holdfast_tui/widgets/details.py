@@ -13,6 +13,7 @@ from holdfast_tui.store.texts import Shown
 from holdfast_tui.store.times import Moments
 from holdfast_tui.widgets.body import RENDERED_MAX_CHARS, Body
 from holdfast_tui.widgets.lines import Lines
+from holdfast_tui.widgets.tones import put_title
 
 __all__ = ["Details"]
 
@@ -87,7 +88,7 @@ class Details(VerticalScroll, can_focus=True):
         """Show a page as it is now."""
         is_other = self._page is None or page.key != self._page.key
         self._page = page
-        self.border_title = Content(f" {page.title} ")
+        put_title(self, page.title)
         self.query_one("#head", Lines).put(page.head(moments))
         if page.body != self._body:
             self._body = page.body

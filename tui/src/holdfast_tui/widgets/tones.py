@@ -1,12 +1,13 @@
-"""Lines of the store as content of the terminal library: a tone becomes a colour of the theme, nothing is markup."""
+"""Spans of the store as content of the terminal library: a tone becomes a colour of the theme, nothing is markup."""
 
 from collections.abc import Iterable
 
 from textual.content import Content
+from textual.widget import Widget
 
-from holdfast_tui.store.words import Line, Span, Tone
+from holdfast_tui.store.words import Span, Tone
 
-__all__ = ["TONE_STYLES", "content_of", "joined"]
+__all__ = ["TONE_STYLES", "content_of", "put_title"]
 
 TONE_STYLES: dict[Tone, str] = {
     Tone.PLAIN: "",
@@ -25,6 +26,7 @@ def content_of(spans: Iterable[Span]) -> Content:
     return Content.assemble(*((span.text, TONE_STYLES[span.tone]) for span in spans))
 
 
-def joined(lines: Iterable[Line]) -> Content:
-    """Return lines below each other."""
-    return Content("\n").join(content_of(line.spans) for line in lines)
+def put_title(widget: Widget, text: str) -> None:
+    """Write into the frame of a widget; where it has no corners, the library leaves no room beside the words."""
+    has_corners = widget.styles.border_left[0] not in {"", "none"}
+    widget.border_title = Content(text if has_corners else f" {text} ")
