@@ -46,7 +46,6 @@ class Mending:
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
         self._held_back: list[tuple[int, Command]] = []
-        self._withheld: dict[int, None] = {}
         self.contradictions = 0
 
     # -- one run has a fault -----------------------------------------------------------------------------------------
@@ -69,7 +68,7 @@ class Mending:
         if host.durable_seq:
             self.quarantine(host, error)
             return
-        log.error("a start contradicts what is stored", run_id=host.state.run_id, error=str(error))
+        log.info("a start was made before", run_id=host.state.run_id, error=str(error))
         host.quarantined = str(error)
         host.stale = True
         self._forget(host)
@@ -87,35 +86,24 @@ class Mending:
                 self._runtime.drop_outside(host)
                 keys[host.key] = None
         self._runtime.health.store_failed(error)
+        self._runtime.matching.hold_up(held_up=True)
         self._runtime.spawn(self._reload_all(keys), "reload after a failed commit")
 
     def hold_back(self, host: RunHost, command: Command) -> None:
         """A command of the server's own that has to wait until the database takes writes again."""
         self._held_back.append((host.key, command))
 
-    def withhold(self, host: RunHost) -> None:
-        """A task of the run is not handed out because the database would not take note of it."""
-        self._withheld[host.key] = None
-
     def go_on(self) -> None:
         """Does what was held back, if the database takes writes."""
         runtime = self._runtime
         if not runtime.health.writable:
             return
-        withheld, self._withheld = self._withheld, {}
         held_back, self._held_back = self._held_back, []
-        for key in withheld:
-            host = runtime.residence.by_key(key)
-            if host is not None and not host.stale:
-                for effect in fx.standing(host.state):
-                    if isinstance(effect, fx.TaskReady):
-                        runtime.perform(host, effect)
         for key, command in held_back:
             host = runtime.residence.by_key(key)
             if host is not None:
                 runtime.later(host, command)
-        if withheld:
-            asyncio.get_running_loop().call_soon(runtime.matching.dispatch)
+        runtime.matching.hold_up(held_up=False)
 
     # -- folding again -----------------------------------------------------------------------------------------------
 

@@ -130,7 +130,7 @@ class Starter:
         items = [item for item in items if item.answer is None]
         if not items:
             return
-        known = await self._known(items)
+        known = await self._known([item for item in items if _needs_look_up(item.request)])
         plans: dict[tuple[str, str, int], Plan | Refused] = {}
         for item in items:
             await self._prepare(item, plans)
@@ -145,7 +145,10 @@ class Starter:
         await self._check_kept(items)
 
     async def _check_kept(self, items: Sequence[_Item]) -> None:
-        """A run the database did not take was started by someone else while this one was on its way."""
+        """A run the database did not take had been started before: by this request, or with this id.
+
+        That is seldom, so most starts are not looked up first: the unique indexes of the database find it out.
+        """
         for item in items:
             if item.host is None or not item.host.gone:
                 continue
@@ -293,6 +296,14 @@ def _in_use(request: StartRunRequest, existing: RunHost) -> Refused:
     message = f"key {request.key!r} belongs to the open run {run_id!r} of workflow {request.workflow!r}"
     facts = {"run_id": run_id, "key": request.key}
     return Refused(ErrorReason.ERROR_REASON_KEY_IN_USE, message, facts, (("key", message),))
+
+
+def _needs_look_up(request: StartRunRequest) -> bool:
+    """Whether a repetition has to be found before anything is done.
+
+    One with a key may signal or terminate another run, and one that names its run may find that run in memory.
+    """
+    return bool(request.key or request.run_id)
 
 
 def _reused(request_id: str) -> Refused:
