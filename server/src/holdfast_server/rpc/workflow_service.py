@@ -1,5 +1,7 @@
 """WorkflowService: registers and shows definitions."""
 
+import asyncio
+
 from holdfast.v1 import workflow_service_pb2 as pb
 from holdfast.v1.definition_pb2 import WorkflowDefinition
 from holdfast.v1.errors_pb2 import ErrorReason
@@ -32,7 +34,7 @@ class WorkflowService(WorkflowServiceServicer):
         self._validator.request_id(request.request_id)
         self._check_source(request.source, request.format)
         self._runtime.check_writable()
-        document = parse(request.source, request.format)
+        document = await asyncio.to_thread(parse, request.source, request.format)
         if document.definition is None or document.diagnostics:
             first = document.diagnostics[0]
             where = f"line {first.line}, " if first.line else ""
@@ -56,7 +58,8 @@ class WorkflowService(WorkflowServiceServicer):
         """Tells all faults without registering."""
         self._validator.namespace(request.namespace)
         self._check_source(request.source, request.format)
-        return pb.ValidateWorkflowResponse(diagnostics=parse(request.source, request.format).diagnostics)
+        document = await asyncio.to_thread(parse, request.source, request.format)
+        return pb.ValidateWorkflowResponse(diagnostics=document.diagnostics)
 
     @mapped
     async def GetWorkflow(self, request: pb.GetWorkflowRequest, _context: Context) -> pb.GetWorkflowResponse:
