@@ -1,11 +1,32 @@
 """Sets up logging once for a process: structlog, to standard error, for people or for programs."""
 
+import contextlib
+import io
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 
 __all__ = ["configure"]
+
+
+class _Enduring(io.TextIOBase):
+    """A stream for logs: one that cannot be written, for example because the disk is full, stops nobody's work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes what can be written."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hands over what can be handed over."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def configure(log_format: str, log_level: str) -> None:
@@ -25,6 +46,6 @@ def configure(log_format: str, log_level: str) -> None:
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[log_level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Enduring(sys.stderr))),
         cache_logger_on_first_use=True,
     )

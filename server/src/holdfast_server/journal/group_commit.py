@@ -5,7 +5,7 @@ anybody. Only lazy events (a task was handed out) may wait, a few milliseconds, 
 
 A commit that fails leaves unknown whether it took effect. The group and everything decided on top of it are then
 dropped: the runs concerned have to be folded again from disk before they decide anything more. A commit that is
-refused because of what it says was not made: it is made again run by run, and only the run that is refused once more is
+refused because of what it says was not made: it is made again in parts, and only a run that is refused alone is
 dropped.
 """
 
@@ -231,8 +231,8 @@ class Journal:
             try:
                 await self._store.commit(commit)
             except StoreConflictError as error:
-                log.warning("a group contradicts what is stored; writing it run by run", error=str(error))
-                refused = await self._write_run_by_run(group)
+                log.info("a group contradicts what is stored; writing it in parts", error=str(error))
+                refused = await self._write_in_parts(group)
         except StoreError as error:
             self._writing = None
             self._fail(group, error)
@@ -254,27 +254,29 @@ class Journal:
                 waiter.set_result(None)
         self._on_group()
 
-    async def _write_run_by_run(self, group: _Group) -> dict[int, StoreConflictError]:
-        """Writes what each run has in a commit of its own; answers the refused ones.
+    async def _write_in_parts(self, group: _Group) -> dict[int, StoreConflictError]:
+        """Writes a group the store refused: halves of it, halves of those that are refused, down to single runs.
+
+        Answers the runs that are refused alone.
 
         Raises:
             StoreError: the disk fails, or a version of a workflow contradicts what is stored.
         """
         refused: dict[int, StoreConflictError] = {}
-        whole = group.commit
-        await self._store.commit(Commit(versions=whole.versions))
+        await self._store.commit(Commit(versions=group.commit.versions))
+        parts = _by_run(group)
         # In the order in which they came in: a run that frees a business key is before the one that takes it.
-        for key in group.entries:
-            part = Commit(
-                new_runs=[one for one in whole.new_runs if one.key == key],
-                history=[one for one in whole.history if one.run_key == key],
-                payloads=[one for one in whole.payloads if one.run_key == key],
-                updates=[one for one in whole.updates if one.key == key],
-            )
+        waiting = [list(group.entries)]
+        while waiting:
+            keys = waiting.pop()
             try:
-                await self._store.commit(part)
+                await self._store.commit(_joined([parts[key] for key in keys]))
             except StoreConflictError as error:
-                refused[key] = error
+                if len(keys) == 1:
+                    refused[keys[0]] = error
+                else:
+                    middle = len(keys) // 2
+                    waiting += [keys[middle:], keys[:middle]]
         return refused
 
     def _drop(self, error: StoreConflictError, entry: Entry) -> None:
@@ -297,3 +299,28 @@ class Journal:
             for waiter in one.waiters:
                 if not waiter.done():
                     waiter.set_exception(error)
+
+
+def _by_run(group: _Group) -> dict[int, Commit]:
+    """What each run of a group writes."""
+    parts = {key: Commit() for key in group.entries}
+    whole = group.commit
+    for run in whole.new_runs:
+        parts[run.key].new_runs.append(run)
+    for row in whole.history:
+        parts[row.run_key].history.append(row)
+    for payload in whole.payloads:
+        parts[payload.run_key].payloads.append(payload)
+    for update in whole.updates:
+        parts[update.key].updates.append(update)
+    return parts
+
+
+def _joined(parts: Sequence[Commit]) -> Commit:
+    """Several commits as one."""
+    return Commit(
+        new_runs=[run for part in parts for run in part.new_runs],
+        history=[row for part in parts for row in part.history],
+        payloads=[payload for part in parts for payload in part.payloads],
+        updates=[update for part in parts for update in part.updates],
+    )

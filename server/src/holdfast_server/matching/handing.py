@@ -22,11 +22,12 @@ class Handing:
     Attributes:
         deadlines: leases, parked polls and workers, each to be looked at again at its time.
         stirred: set when a worker without free slots got one and tasks may wait for its parked polls.
+        held_up: while set, nothing is handed out.
     """
 
     def __init__(self, owner: Owner, details: HeartbeatDetails, settings: MatchingSettings) -> None:
         self.deadlines: Deadlines[Lease | ParkedPoll | Worker] = Deadlines()
-        self.stirred = False
+        self.stirred = self.held_up = False
         self._owner = owner
         self._details = details
         self._settings = settings
@@ -146,6 +147,9 @@ class Handing:
         lines = queue.lines_for(group.handlers)
         if not lines:
             return answer
+        if self.held_up:
+            self._unserved[queue] = None
+            return answer
         waiting = sum(line.waiting for line in lines)
         limit = waiting
         rivals = self._rivals(queue, worker, lines)
@@ -166,7 +170,7 @@ class Handing:
 
     def dispatch(self, now_us: int) -> None:
         """Hands to parked polls what they can have."""
-        while self._unserved:
+        while self._unserved and not self.held_up:
             queue = self._unserved.popitem()[0]
             try:
                 self._spread(queue, now_us)

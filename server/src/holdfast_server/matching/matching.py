@@ -158,6 +158,11 @@ class Matching:
         self._handing.dispatch(self._clock_us())
         self._arm()
 
+    def hold_up(self, *, held_up: bool) -> None:
+        """Nothing is handed out while the owner could not take note of it; what is held stays held."""
+        self._handing.held_up = held_up
+        self.dispatch()
+
     def heartbeat_details(self, run_key: int, path: str) -> Payload | None:
         """What the handler of an activation said last, in any attempt; None if nothing."""
         return self._details.get(run_key, path)

@@ -52,7 +52,8 @@ class Mending:
 
     def quarantine(self, host: RunHost, error: Exception) -> None:
         """Keeps a run from deciding anything more, visibly; it is shown as it is on disk."""
-        log.error("a run is quarantined after a fault", run_id=host.state.run_id, exc_info=error)
+        trace = None if isinstance(error, StoreError) else error  # what the database says is enough
+        log.error("a run is quarantined", run_id=host.state.run_id, error=str(error), exc_info=trace)
         host.quarantined = f"{type(error).__name__}: {error}"
         host.stale = True
         self._runtime.drop_outside(host)

@@ -64,9 +64,6 @@ class Tasks:
         host = self._runtime.residence.by_key(task.run_key)
         if host is None or host.stale or host.quarantined or host.state.paused:
             return None
-        if not self._runtime.health.writable:
-            self._runtime.mending.withhold(host)
-            return None
         run = host.state
         found = run.locate(task.path)
         record = found[0].steps[found[1].index] if found is not None else None

@@ -1,0 +1,92 @@
+"""A server in the test's own process, on a store that fails when told to."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from holdfast import Client
+from holdfast_server.app import Server
+from holdfast_server.config import ServerConfig
+from holdfast_server.store.port import Commit, RunRow, Store, StoreError
+from holdfast_server.store.sqlite import SqliteStore
+
+__all__ = ["FaultyStore", "running"]
+
+
+class FaultyStore:
+    """A store in a file.
+
+    Attributes:
+        broken: commits and probes fail, and nothing of them is written.
+        forgetful: commits are written and fail all the same, as when the answer of the disk is lost.
+        blind: what was started before is not found.
+        gate: commits wait until it is set.
+        refuse: called with each commit; may raise.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._inner = SqliteStore(str(path))
+        self.broken = False
+        self.forgetful = False
+        self.blind = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.refuse: Callable[[Commit], None] = lambda _commit: None
+        self._commits = 0
+        self._tried = asyncio.Condition()
+        self._asked = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def commit(self, commit: Commit) -> None:
+        async with self._tried:
+            self._commits += 1
+            self._tried.notify_all()
+        await self.gate.wait()
+        self._check()
+        self.refuse(commit)
+        await self._inner.commit(commit)
+        if self.forgetful:
+            raise StoreError("the answer of the disk was lost")
+
+    async def tried(self, commits: int) -> None:
+        """Waits until so many commits were tried in all."""
+        async with self._tried:
+            await self._tried.wait_for(lambda: self._commits >= commits)
+
+    async def probe(self) -> None:
+        self._check()
+        await self._inner.probe()
+
+    async def known_starts(self, *wanted: Any) -> list[RunRow]:
+        found = list(await self._inner.known_starts(*wanted))
+        self._asked.set()
+        return [] if self.blind else found
+
+    async def asked(self) -> None:
+        """Waits until somebody looks for earlier starts."""
+        self._asked.clear()
+        await self._asked.wait()
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StoreError("the disk is full")
+
+
+@asynccontextmanager
+async def running(path: Path, **settings: Any) -> AsyncIterator[tuple[FaultyStore, Client]]:
+    """A server on a faulty store, and a client that gives up soon."""
+    store = FaultyStore(path)
+    config = ServerConfig(listen="127.0.0.1:0", database=str(path), drain_s=1.0, **settings)
+    server = Server(config, cast("Store", store))
+    await server.start()
+    try:
+        async with Client(f"127.0.0.1:{server.port}", actor="ann", timeout_s=0.2) as client:
+            yield store, client
+    finally:
+        store.broken = store.forgetful = False
+        store.gate.set()
+        await server.stop()
