@@ -26,8 +26,8 @@ async def test_without_any_server_it_says_how_to_start_one() -> None:
     async with seated(client) as seat:
         await seat.sees("CONNECTING")
         client.lose("failed to connect to all addresses; last error: ipv4:127.0.0.1:7411: Connection refused (111)")
-        await seat.sees("No server answers at fake:7411 (connection refused); trying again.", "holdfast server")
-        await seat.sees("Nothing is known yet: the server has not answered.")
+        await seat.sees("No server answers at fake:7411 (connection refused); trying again.")
+        await seat.sees("Nothing is known yet: the server has not answered.", "terminal: holdfast server")
 
 
 @pytest.mark.asyncio

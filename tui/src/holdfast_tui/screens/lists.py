@@ -44,7 +44,10 @@ def not_there_yet(state: LinkState, sentence: str) -> list[Line]:
     """Return what an empty list says while nothing was heard of a server."""
     if state is LinkState.CONNECTING and not sentence:
         return [line(Span("Connecting …", Tone.MUTED))]
-    return [line(Span("Nothing is known yet: the server has not answered.", Tone.MUTED))]
+    lines = [line("Nothing is known yet: the server has not answered.")]
+    if state is LinkState.CONNECTING:
+        lines.append(line(Span("Start one in another terminal: ", Tone.MUTED), "holdfast server"))
+    return lines
 
 
 def no_gates() -> list[Line]:

@@ -50,7 +50,7 @@ class Link:
         self._heard_s: float | None = None
         self._lost_s: float | None = None
         self._lost_why = ""
-        self._refused = ""
+        self._refused: dict[str, str] = {}
         self._health = ""
 
     def heard(self, now_s: float) -> None:
@@ -60,7 +60,7 @@ class Link:
     def stream_heard(self, stream: str, now_s: float, *, live: bool) -> None:
         """Note a message of a stream; `live` says that its snapshot is complete."""
         self.heard(now_s)
-        self._refused = ""
+        self._refused.pop(stream, None)
         if live:
             self._live.add(stream)
         else:
@@ -78,7 +78,7 @@ class Link:
     def refused(self, stream: str, message: str) -> None:
         """Note that the server refuses a stream, and why."""
         self._live.discard(stream)
-        self._refused = scrub(message)
+        self._refused[stream] = scrub(message)
 
     def health(self, message: str) -> None:
         """Note what the server says about itself; empty for all is well."""
@@ -92,7 +92,8 @@ class Link:
     def view(self, now_s: float) -> LinkView:
         """Return how it stands."""
         if self._refused:
-            return LinkView(LinkState.REFUSED, LinkState.REFUSED, f"{self._target} refuses: {self._refused}")
+            why = next(iter(self._refused.values()))
+            return LinkView(LinkState.REFUSED, LinkState.REFUSED, f"{self._target} refuses: {why}")
         if self._heard_s is None:
             return LinkView(LinkState.CONNECTING, LinkState.CONNECTING, self._never_heard())
         age = whole_text(now_s - self._heard_s)
@@ -110,7 +111,7 @@ class Link:
     def _never_heard(self) -> str:
         if self._lost_s is None:
             return ""
-        return f"No server answers at {self._target}{self._why()}; trying again. Start one with: holdfast server"
+        return f"No server answers at {self._target}{self._why()}; trying again."
 
     def _why(self) -> str:
         return f" ({self._lost_why})" if self._lost_why else ""
