@@ -15,7 +15,7 @@ from holdfast.v1.definition_pb2 import Approvers, Decision
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.history_pb2 import HistoryBatch, HistoryEvent
 from holdfast.v1.payload_pb2 import Payload
-from holdfast.v1.run_pb2 import StepState, WaitingReason
+from holdfast.v1.run_pb2 import RUN_STATE_FAILED, StepState, WaitingReason
 from holdfast.v1.workflow_service_pb2 import DocumentFormat
 from holdfast_server.definition import parse
 from holdfast_server.engine import commands as c, decide as engine, state as st
@@ -296,8 +296,11 @@ class Play:
         assert run.open != self._ended
         assert (run.pause_us != 0) == run.paused
         assert (run.close_us == 0) == run.open
+        assert (run.failure is not None) == (run.state == RUN_STATE_FAILED)
         for record in run.root.steps:
             assert record is None or record.worker_id == "" or record.state != st.QUEUED
+            assert record is None or record.fence_us == 0 or record.state == st.RUNNING
+            assert record is None or record.due_us == 0 or record.state not in st.FINAL
         assert run.root.unfinished == sum(record is None or record.state not in st.FINAL for record in run.root.steps)
         if run.open:
             assert self.reasons(), "an open run that waits for nothing"

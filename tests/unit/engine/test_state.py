@@ -14,6 +14,7 @@ steps:
     retry: {max_attempts: 3, initial_interval: 0s}
     on_error:
       - {match: [Busy], fallback: {handler: small, retry: {max_attempts: 2}}}
+      - {match: [Full], fallback: {handler: small, queue: cpu, retry: {max_attempts: 1}}}
       - {match: ["*"], review: {}}
 """
 
@@ -77,6 +78,21 @@ def test_a_review_gives_all_attempts_back() -> None:
     play.say("a", "SKIP", by="eve", value="by hand")
 
     assert (record.state, record.answered_by) == (st.SUCCEEDED, "eve")
+
+
+def test_a_review_goes_back_to_the_steps_own_handler_and_queue() -> None:
+    play = Play(STUBBORN)
+    play.start()
+    play.take("a")
+    play.fail("a", "Full", retryable=False)
+    record = play.record("a")
+    assert (record.handler, record.queue) == ("small", "cpu")
+    play.take("a")
+    play.fail("a")
+
+    play.say("a", "RETRY")
+
+    assert (record.handler, record.queue, record.fallback_rule) == ("large", "gpu", 0)
 
 
 def test_failures_handed_back_by_a_join_are_handled_no_more() -> None:

@@ -212,6 +212,8 @@ def _terminated(run: RunState, _event: HistoryEvent, body: RunTerminated) -> Non
             if record.state not in st.FINAL:
                 record.state = st.CANCELED
                 record.finish_us = run.time_us
+                record.due_us = 0
+                record.fence_us = 0
 
 
 def _step(run: RunState, path: str) -> tuple[Scope, StepPlan, StepRecord]:

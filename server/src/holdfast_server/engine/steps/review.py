@@ -65,7 +65,7 @@ def carry_out(
     else:
         _resolved(turn, scope, step, Resolution.RESOLUTION_RETRIED)
         is_edit = decision == Decision.DECISION_EDIT
-        edited = turn.bag.intern(payload) if is_edit and payload is not None else None
+        edited = payload if is_edit else None
         if scope.record(step.index).tried:
             queueing.queue_reviewed(turn, scope, step, edited, is_edit=is_edit)
         elif is_edit:

@@ -1,6 +1,6 @@
 """Sleep steps: time passes."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from holdfast.v1.history_pb2 import TimerFired, TimerKind, TimerStarted
 from holdfast_server.engine import failures, outcomes, rendering, state as st
@@ -36,13 +36,13 @@ def _due_us(turn: Turn, scope: Scope, step: StepPlan) -> int:
         pass
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        message = (
-            f"`until` of step {step.name!r} is {text[:100]!r}: neither an RFC 3339 time nor a duration such as 90s"
-        )
-        raise rendering.StepFault(failures.failure(failures.EXPRESSION_ERROR, message)) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        # Without an offset it would mean another time on every machine.
+        forms = "no RFC 3339 time with its offset (`Z`, `+02:00`), and no duration such as 90s"
+        message = f"`until` of step {step.name!r} is {text[:100]!r}: {forms}"
+        raise rendering.StepFault(failures.failure(failures.EXPRESSION_ERROR, message))
     return max(now_us, int(moment.timestamp() * 1_000_000))
 
 
