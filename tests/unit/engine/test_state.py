@@ -46,6 +46,16 @@ def test_who_works_on_an_attempt() -> None:
     assert record.start_us == START_US + 1_000_000
 
 
+def test_what_a_wait_shows() -> None:
+    play = Play('{name: w, steps: [{name: a, wait: {signal: go, timeout: 5s}, input: "${input.n}"}]}')
+    play.start(input={"n": 7})
+
+    record = play.record("a")
+    assert record.input is not None
+    assert record.input.data == b"7"
+    assert (record.schedule_us, record.due_us) == (START_US, START_US + 5_000_000)
+
+
 def test_who_answered() -> None:
     play = Play(STUBBORN)
     play.start()
