@@ -71,7 +71,6 @@ class OverviewScreen(Screen[None]):
         self._selection: Selection | None = None
         self._page: Page | None = None
         self._shown: Page = NOTHING
-        self._listed_for: object = None
         self._is_frozen = False
         self._words = ""
 
@@ -132,19 +131,11 @@ class OverviewScreen(Screen[None]):
 
     def _draw_lists(self, moments: Moments, view: LinkView) -> None:
         words = self._words.split()
-        gates, runs = self._listed(words)
+        gates, runs = self._store.gates.listed(words), self._store.runs.listed(words)
         is_known = view.state not in {LinkState.CONNECTING, LinkState.REFUSED} or bool(gates.total or runs.total)
         why = [] if is_known else not_there_yet(view.state, view.sentence)
         self._draw_list(self.inbox, "Inbox", gates, moments, why or no_gates())
         self._draw_list(self.runs, "Runs", runs, moments, why or no_runs(self._client.namespace))
-
-    def _listed(self, words: list[str]) -> tuple[Listed[GateRow], Listed[RunRow]]:
-        """Return the lists; made anew only when something changed."""
-        wanted = (self._store.version, tuple(words))
-        if self._listed_for != wanted:
-            self._lists = self._store.gates.listed(words), self._store.runs.listed(words)
-            self._listed_for = wanted
-        return self._lists
 
     def _draw_list(
         self,

@@ -59,6 +59,7 @@ class _Book(Generic[KeyT, MessageT, RowT]):
         self._known: dict[KeyT, MessageT] = {}
         self._snapshot: dict[KeyT, MessageT] | None = None
         self._rows: dict[KeyT, tuple[MessageT, RowT]] = {}
+        self._listed: tuple[object, Listed[RowT]] | None = None
         self.cursor = ""
         self.version = 0
 
@@ -86,15 +87,21 @@ class _Book(Generic[KeyT, MessageT, RowT]):
         return self._known.get(key)
 
     def listed(self, words: Iterable[str] = ()) -> Listed[RowT]:
-        """Return the rows in which all words occur."""
-        needles = [word.lower() for word in words]
-        matching = [m for k, m in self._known.items() if self._matches(k, m, needles)] if needles else None
-        found = list(self._known.values()) if matching is None else matching
-        first = nsmallest(ROWS_MAX, found, key=self._order)
+        """Return the rows in which all words occur; the same object for as long as nothing changed."""
+        needles = tuple(word.lower() for word in words)
+        if self._listed is None or self._listed[0] != (self.version, needles):
+            self._listed = (self.version, needles), self._list(needles)
+        return self._listed[1]
+
+    def _list(self, needles: tuple[str, ...]) -> Listed[RowT]:
+        found = list(self._known.values())
+        if needles:
+            found = [message for message in found if self._matches(self._key_of(message), message, needles)]
+        first = nsmallest(ROWS_MAX, found, key=self._order) if len(found) > ROWS_MAX else sorted(found, key=self._order)
         rows = tuple(self._row(self._key_of(message), message) for message in first)
         return Listed(rows, len(found), len(self._known))
 
-    def _matches(self, key: KeyT, message: MessageT, needles: list[str]) -> bool:
+    def _matches(self, key: KeyT, message: MessageT, needles: tuple[str, ...]) -> bool:
         haystack = self._row(key, message).haystack
         return all(needle in haystack for needle in needles)
 

@@ -16,7 +16,7 @@ from holdfast.scrub import scrub
 
 __all__ = ["RENDERED_MAX_CHARS", "Body", "parser"]
 
-RENDERED_MAX_CHARS = 24 * 1024
+RENDERED_MAX_CHARS = 32 * 1024
 """Longer bodies are shown as they are written: each paragraph is a widget, and thousands would stall the keys."""
 _FENCE_COLORED_MAX_CHARS = 4 * 1024
 _COLORED_LANGUAGES = frozenset({"bash", "diff", "go", "java", "json", "python", "rust", "sql", "toml", "yaml"})

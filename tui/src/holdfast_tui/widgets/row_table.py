@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from rich.cells import cell_len
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -89,17 +89,20 @@ class RowTable(ScrollView, Generic[RowT], can_focus=True):
 
     def put(self, rows: Sequence[RowT], moments: Moments, empty: Sequence[Line]) -> None:
         """Show rows, and the present time in their cells; where there are none, the lines that say why."""
+        is_same = rows is self._rows and empty == self._empty and int(moments.now_s) == int(self._moments.now_s)
         self._moments = moments
         self._empty = empty
         if rows is not self._rows:
             self._take(rows)
-        self.refresh()
+        if not is_same:
+            self.refresh()
 
     def _take(self, rows: Sequence[RowT]) -> None:
         offset = self._cursor - self.scroll_offset.y
         was_on_row = self.is_on_row
         self._rows = rows
-        self._naturals = [self._natural(column, rows) for column in self._columns]
+        if not rows:
+            self._naturals = [cell_len(column.title) for column in self._columns]
         self.virtual_size = Size(0, len(rows) + 1)
         found = next((i for i, row in enumerate(rows) if row.key == self.cursor_key), None)
         if found is not None:
@@ -109,9 +112,13 @@ class RowTable(ScrollView, Generic[RowT], can_focus=True):
         elif self.cursor_key is None and rows:
             self._move_to(0)
 
-    def _natural(self, column: Column[RowT], rows: Iterable[RowT]) -> int:
-        longest = max((sum(cell_len(span.text) for span in column.cell(row, self._moments)) for row in rows), default=0)
-        return max(longest, cell_len(column.title))
+    def _measure(self) -> None:
+        """Let the columns grow to what is seen. They never shrink, so that scrolling does not make them jump."""
+        top = self.scroll_offset.y
+        for row in self._rows[top : top + self.size.height]:
+            for i, column in enumerate(self._columns):
+                cells = sum(cell_len(span.text) for span in column.cell(row, self._moments))
+                self._naturals[i] = max(self._naturals[i], cells)
 
     def select(self, key: Hashable) -> None:
         """Select a row by its key; one that is not in the list becomes selected once it is."""
@@ -174,6 +181,14 @@ class RowTable(ScrollView, Generic[RowT], can_focus=True):
     def on_resize(self) -> None:
         """Keep the cursor in view."""
         self._scroll_to_cursor()
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Return lines of the list, in columns as wide as what is seen of it needs."""
+        before = list(self._naturals)
+        self._measure()
+        if self._naturals != before and crop.size != self.size:
+            self.refresh()  # the lines outside the crop have to move with these
+        return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         """Return a line of the list: the headings on top, whatever is below them."""

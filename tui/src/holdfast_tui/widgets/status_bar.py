@@ -31,6 +31,7 @@ class StatusBar(VerticalGroup):
         self._namespace = namespace
         self._actor = actor
         self._is_read_only = is_read_only
+        self._drawn: object = None
 
     def compose(self) -> ComposeResult:
         """Build the line."""
@@ -48,6 +49,9 @@ class StatusBar(VerticalGroup):
 
     def put(self, view: LinkView, *, is_frozen: bool) -> None:
         """Show how the connection stands."""
+        if self._drawn == (view, is_frozen):
+            return
+        self._drawn = view, is_frozen
         spans = []
         if self._is_read_only:
             spans.append(Span("READ-ONLY  ", Tone.WARN))
