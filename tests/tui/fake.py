@@ -208,7 +208,8 @@ class Seat:
 
     async def reads(self, *words: str) -> None:
         """Wait until all of the words are in the details, wherever their lines are wrapped."""
-        await self.until(lambda: all(word in " ".join(self.details().split()) for word in words))
+        wanted = [" ".join(word.split()) for word in words]
+        await self.until(lambda: all(word in " ".join(self.details().split()) for word in wanted))
 
     def pass_time(self, seconds: float) -> None:
         self.clock.passed_s += seconds
