@@ -281,3 +281,11 @@ async def test_a_list_has_a_thousand_rows_at_most_and_says_so() -> None:
         await seat.press("slash")
         await seat.type("r1199")
         await seat.sees("Runs  1 of 1,200")
+
+
+@pytest.mark.asyncio
+async def test_the_scrollbar_hides_nothing() -> None:
+    runs = tuple(summary(f"r{i}", message="a sentence that is too long for the width of this list") for i in range(80))
+    async with watching(runs=runs, size=(80, 24)) as seat:
+        await seat.sees("Runs  80")
+        await seat.until(lambda: len([row for row in seat.text().splitlines() if "…" in row.rstrip()[-3:]]) >= 3)

@@ -83,6 +83,11 @@ class RowTable(ScrollView, Generic[RowT], can_focus=True):
         self.refresh()
 
     @property
+    def _seen_width(self) -> int:
+        """Cells beside the scrollbar."""
+        return self.scrollable_content_region.width
+
+    @property
     def is_on_row(self) -> bool:
         """Whether the selected row is in the list."""
         return self._cursor < len(self._rows) and self._rows[self._cursor].key == self.cursor_key
@@ -192,7 +197,7 @@ class RowTable(ScrollView, Generic[RowT], can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Return a line of the list: the headings on top, whatever is below them."""
-        width = self.size.width
+        width = self._seen_width
         if not self._rows:
             return self._empty_line(y, width)
         columns = widths(self._columns, self._naturals, width - len(MARKER) - 1)
@@ -240,4 +245,4 @@ class RowTable(ScrollView, Generic[RowT], can_focus=True):
         style = self.visual_style
         if component:
             style += self.get_visual_style(component)
-        return Visual.to_strips(self, content_of(spans), self.size.width, 1, style, pad=True)[0]
+        return Visual.to_strips(self, content_of(spans), self._seen_width, 1, style, pad=True)[0]
