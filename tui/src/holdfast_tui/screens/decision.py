@@ -73,6 +73,7 @@ class DecisionDialog(ModalScreen[None]):
         self._sent: DecisionMade | None = None
         self._is_sending = False
         self._is_over = False
+        self._has_comment = False
 
     @property
     def _needs_run_id(self) -> bool:
@@ -90,11 +91,11 @@ class DecisionDialog(ModalScreen[None]):
                 words = "The action is of HIGH risk: it cannot be undone. Type the run id to approve it."
                 yield Static(content_of([Span(words, Tone.BAD)]), classes="ask")
                 yield Input(placeholder="run id", id="run-id")
-            label = "Reason (needed)" if self._needs_reason else "Comment (not needed)"
+            label = "Reason (needed)" if self._needs_reason else "Comment (not needed; ctrl+s sends it)"
             yield Static(content_of([Span(label, Tone.MUTED)]), classes="ask")
             yield _Comment(id="comment", soft_wrap=True, tab_behavior="focus", highlight_cursor_line=False)
             yield Static(id="answer", markup=False)
-            yield Static(content_of(self._hint()), id="hint")
+            yield Static(self._hint(), id="hint")
 
     def on_mount(self) -> None:
         """Take the focus where something has to be typed."""
@@ -115,13 +116,24 @@ class DecisionDialog(ModalScreen[None]):
             lines.append(line(Span("Not all of it is on the screen; the details say how to see the rest.", Tone.WARN)))
         return lines
 
-    def _hint(self) -> list[Span]:
+    def _hint(self) -> Content:
         word = decision_name(self._decision).lower()
-        back = [Span("  esc", Tone.STRONG), Span(" back", Tone.MUTED)]
+        keys = [("esc", "back")]
         if self._needs_reason:
-            return [Span("ctrl+s", Tone.STRONG), Span(f" {word} with this reason", Tone.MUTED), *back]
-        with_comment = [Span("  ctrl+s", Tone.STRONG), Span(f" {word} with a comment", Tone.MUTED)]
-        return [Span("enter", Tone.STRONG), Span(f" {word}", Tone.MUTED), *with_comment, *back]
+            keys.insert(0, ("ctrl+s", f"{word} with this reason"))
+        elif self._has_comment:
+            keys.insert(0, ("ctrl+s", f"{word} with this comment"))
+        else:
+            keys.insert(0, ("enter", word))
+        return content_of(
+            part for key, what in keys for part in (Span(key, Tone.STRONG), Span(f" {what}   ", Tone.MUTED))
+        )
+
+    @on(TextArea.Changed, "#comment")
+    def _comment_changed(self, event: TextArea.Changed) -> None:
+        self._has_comment = bool(event.text_area.text)
+        if not self._is_over:
+            self.query_one("#hint", Static).update(self._hint())
 
     # Sending
 

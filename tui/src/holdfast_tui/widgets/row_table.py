@@ -103,8 +103,7 @@ class RowTable(ScrollView, Generic[RowT], can_focus=True):
             self.refresh()
 
     def _take(self, rows: Sequence[RowT]) -> None:
-        offset = self._cursor - self.scroll_offset.y
-        was_on_row = self.is_on_row
+        is_followed = self.is_leading and self.is_on_row and self._is_cursor_seen
         self._rows = rows
         if not rows:
             self._naturals = [cell_len(column.title) for column in self._columns]
@@ -112,10 +111,14 @@ class RowTable(ScrollView, Generic[RowT], can_focus=True):
         found = next((i for i, row in enumerate(rows) if row.key == self.cursor_key), None)
         if found is not None:
             self._cursor = found
-            if was_on_row and 0 <= offset < self.size.height - 1:  # it stays where the eye is
-                self.scroll_to(y=found - offset, animate=False, immediate=True)
+            if is_followed:
+                self._scroll_to_cursor()
         elif self.cursor_key is None and rows:
             self._move_to(0)
+
+    @property
+    def _is_cursor_seen(self) -> bool:
+        return 0 <= self._cursor - self.scroll_offset.y < self.size.height - 1
 
     def _measure(self) -> None:
         """Let the columns grow to what is seen. They never shrink, so that scrolling does not make them jump."""
