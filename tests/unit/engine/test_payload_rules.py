@@ -135,6 +135,17 @@ def test_needed_is_only_what_some_expression_looks_into() -> None:
     assert engine.needs(play.run) == [payload_hash(Payload(data=orjson.dumps({"text": "b" * 10_000})))]
 
 
+def test_large_signals_are_needed_only_where_something_looks_into_signals() -> None:
+    looks = {"payload.text == 'x'": 1, "true": 1, "": 0}  # a condition is read as a whole
+    for condition, needed in looks.items():
+        when = f', when: "{condition}"' if condition else ""
+        play = Play(f"{{name: w, steps: [{{name: a, wait: {{signal: go{when}}}}}]}}")
+        play.start()
+        play.signal("other", {"text": "o" * 10_000})
+
+        assert len(engine.needs(play.run)) == needed
+
+
 def test_what_was_needed_and_not_loaded_is_a_fault_of_the_server() -> None:
     digest = payload_hash(Payload(data=b'"x"'))
     bag = PayloadBag()

@@ -186,6 +186,14 @@ def test_too_large_an_output_tells_the_worker_which_limit() -> None:
     assert "payload_bytes is 10" in play.rejection.message
 
 
+def test_an_output_of_just_the_limit_is_taken() -> None:
+    play = _play(settings=EngineSettings(payload_bytes=10))
+
+    play.complete("a", "x" * 8)
+
+    assert play.state("a") == st.SUCCEEDED
+
+
 SETTLED: dict[str, tuple[Callable[[Play], object], bool]] = {
     "complete": (lambda play: play.complete("a", 1), True),
     "fail, tried again": (lambda play: play.fail("a"), True),
