@@ -12,7 +12,7 @@ from holdfast_server.config import ServerConfig
 from holdfast_server.store.port import Commit, RunRow, Store, StoreError
 from holdfast_server.store.sqlite import SqliteStore
 
-__all__ = ["FaultyStore", "running"]
+__all__ = ["FaultyStore", "hasty", "running"]
 
 
 class FaultyStore:
@@ -78,15 +78,20 @@ class FaultyStore:
 
 @asynccontextmanager
 async def running(path: Path, **settings: Any) -> AsyncIterator[tuple[FaultyStore, Client]]:
-    """A server on a faulty store, and a client that gives up soon."""
+    """A server on a faulty store, and a client."""
     store = FaultyStore(path)
     config = ServerConfig(listen="127.0.0.1:0", database=str(path), drain_s=1.0, **settings)
     server = Server(config, cast("Store", store))
     await server.start()
     try:
-        async with Client(f"127.0.0.1:{server.port}", actor="ann", timeout_s=0.2) as client:
+        async with Client(f"127.0.0.1:{server.port}", actor="ann") as client:
             yield store, client
     finally:
         store.broken = store.forgetful = False
         store.gate.set()
         await server.stop()
+
+
+def hasty(client: Client) -> Client:
+    """Another client of the same server, which gives up soon."""
+    return Client(client.connection.target, actor="ann", timeout_s=0.3)

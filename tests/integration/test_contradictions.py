@@ -6,13 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from holdfast import Client
 from holdfast.errors import IllegalStateError, RequestIdReusedError, RunExistsError, UnavailableError
 from holdfast.v1.run_pb2 import RunState, WaitingReason
 from holdfast.v1.run_service_pb2 import StartRunRequest, StartRunsRequest
 from holdfast.v1.task_pb2 import TaskResult
 from holdfast_server.store.port import Commit, StoreConflictError
-from tests.integration.faulty import FaultyStore, running
+from tests.integration.faulty import FaultyStore, hasty, running
 from tests.integration.following import bodies
 from tests.integration.raw import RawWorker, Stubs, json_payload, open_channel, refused, refused_item
 
@@ -165,8 +164,9 @@ async def test_too_much_that_waits_for_the_disk_is_refused(tmp_path: Path) -> No
         with refused("STORE_UNAVAILABLE", "UNAVAILABLE") as told:
             await stubs.runs.StartRun(StartRunRequest(workflow="hold"))
         assert told.metadata == {"limit": "uncommitted_transitions", "value": "100"}
-        with pytest.raises(UnavailableError):
-            await client.start("hold")
+        async with hasty(client) as impatient:
+            with pytest.raises(UnavailableError):
+                await impatient.start("hold")
         store.gate.set()
         assert len((await starting).results) == 100
         await client.start("hold")
@@ -177,6 +177,5 @@ async def test_too_much_that_waits_for_the_disk_is_refused(tmp_path: Path) -> No
 async def test_a_client_that_meets_a_full_server_comes_again(tmp_path: Path) -> None:
     async with running(tmp_path / "holdfast.db", uncommitted_transitions=100) as (_, client):
         await client.register(HOLD)
-        async with Client(client.connection.target) as patient:
-            handles = await asyncio.gather(*(patient.start("hold") for _ in range(500)))
+        handles = await asyncio.gather(*(client.start("hold") for _ in range(500)))
         assert len({handle.run_id for handle in handles}) == 500

@@ -3,7 +3,7 @@
 import asyncio
 import resource
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +18,7 @@ from holdfast.v1.run_pb2 import RunState
 from holdfast.v1.run_service_pb2 import StartRunRequest, WaitRunRequest
 from holdfast.v1.task_pb2 import TaskResult
 from holdfast.v1.worker_service_pb2 import HeldState
-from tests.integration.faulty import running
+from tests.integration.faulty import hasty, running
 from tests.integration.following import bodies, until
 from tests.integration.raw import RawWorker, Stubs, json_payload, open_channel, refused
 
@@ -117,10 +117,11 @@ async def test_what_fails_to_be_written_did_not_happen(tmp_path: Path) -> None:
         handle = await client.start("hold")
         store.broken = True
         run_id = f"run-{uuid4().hex}"
-        with pytest.raises(UnavailableError):
-            await client.start("hold", run_id=run_id)
-        with pytest.raises(UnavailableError):
-            await handle.signal("go", "lost")
+        async with hasty(client) as impatient:
+            with pytest.raises(UnavailableError):
+                await impatient.start("hold", run_id=run_id)
+            with pytest.raises(UnavailableError):
+                await impatient.handle(handle.run_id).signal("go", "lost")
         with pytest.raises(RunNotFoundError):
             await client.handle(run_id).get()
         assert await bodies(handle) == ["run_started", "wait_opened"]
@@ -147,16 +148,14 @@ async def test_what_was_written_without_an_answer_happens_once(tmp_path: Path) -
         await client.register(HOLD)
         handle = await client.start("hold")
         store.forgetful = True
-        with suppress(UnavailableError):
-            again = await client.start("hold", request_id="start")
-            assert again.started is False
-        with suppress(UnavailableError):
-            await handle.signal("other", 1, request_id="signal")
+        assert (await client.start("hold", request_id="start")).started is False
+        first = await handle.signal("other", 1, request_id="signal")
         store.forgetful = False
         await recovered(client)
         again = await client.start("hold", request_id="start")
         assert again.started is False
         seq = await handle.signal("other", 1, request_id="signal")
+        assert seq == first
         assert (await bodies(handle)).count("signal_received") == 1
         assert (await handle.get()).summary.last_seq == seq
         assert len([run async for run in client.runs.list()]) == 2
@@ -174,8 +173,7 @@ async def test_watchers_and_waiters_live_through_a_failure(tmp_path: Path) -> No
 
         watching = asyncio.create_task(watch())
         store.forgetful = True
-        with suppress(UnavailableError):
-            await handle.signal("go", "end")  # the end of the run is on disk, and nobody was told
+        await handle.signal("go", "end")  # the end of the run is on disk, and nobody was told
         store.forgetful = False
         assert await result == "end"
         assert await watching == list(range(1, (await handle.get()).summary.last_seq + 1))

@@ -263,7 +263,8 @@ class Journal:
             StoreError: the disk fails, or a version of a workflow contradicts what is stored.
         """
         refused: dict[int, StoreConflictError] = {}
-        await self._store.commit(Commit(versions=group.commit.versions))
+        if group.commit.versions:
+            await self._store.commit(Commit(versions=group.commit.versions))
         parts = _by_run(group)
         # In the order in which they came in: a run that frees a business key is before the one that takes it.
         waiting = [list(group.entries)]
