@@ -31,7 +31,7 @@ def test_the_least_important_column_is_left_out_first() -> None:
 
 
 @pytest.mark.parametrize("shown", [GATE_COLUMNS, RUN_COLUMNS])
-@given(total=st.integers(1, 300), naturals=st.lists(st.integers(0, 200), min_size=6, max_size=6))
+@given(total=st.integers(1, 300), naturals=st.lists(st.integers(3, 200), min_size=6, max_size=6))
 def test_columns_always_fill_the_width_exactly(shown: list[Column[str]], total: int, naturals: list[int]) -> None:
     given_widths = widths(shown, naturals[: len(shown)], total)
     count = sum(1 for width in given_widths if width)

@@ -16,6 +16,7 @@ class Opened:
     """Stands in for the app and notes how it was opened."""
 
     seen: dict[str, Any]
+    return_code = 0
 
     def __init__(self, client: Any, *, is_read_only: bool) -> None:
         Opened.seen = {
@@ -71,3 +72,10 @@ def test_where_there_is_no_terminal_it_says_what_to_type(
     assert result.exit_code == 2
     assert words in result.output
     assert "holdfast gate list" in result.output
+
+
+def test_screens_that_broke_give_their_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdfast_tui.app, "HoldfastApp", Opened)
+    monkeypatch.setattr(Opened, "return_code", 1)
+
+    assert call().exit_code == 1

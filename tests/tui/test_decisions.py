@@ -1,7 +1,5 @@
 """Approve and reject: on exactly what was shown, told only when the server has answered, whatever it answers."""
 
-import asyncio
-
 import pytest
 
 from holdfast.errors import (
@@ -376,7 +374,6 @@ async def test_read_only_has_no_decisions_at_all() -> None:
         assert "Reject" not in seat.text()
         await seat.press("a", "r")
         await seat.overview.action_decide("APPROVE")
-        await asyncio.sleep(0)
         assert not is_asking(seat)
         await seat.press("question_mark")
         await seat.sees("Help")

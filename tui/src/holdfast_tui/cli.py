@@ -22,7 +22,7 @@ async def tui(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Leave out everything that changes something.")
     ] = False,
-) -> None:
+) -> int | None:
     """Watch runs and decide at gates, live, on the whole terminal."""
     if cli.json:
         raise UsageFault("the screens have no JSON", hint="holdfast gate list --output json")
@@ -35,4 +35,6 @@ async def tui(
     from holdfast_tui.client import GrpcClient
 
     client = GrpcClient(settings.target, namespace=settings.namespace, actor=settings.actor)
-    await HoldfastApp(client, is_read_only=read_only).run_async()
+    app = HoldfastApp(client, is_read_only=read_only)
+    await app.run_async()
+    return app.return_code

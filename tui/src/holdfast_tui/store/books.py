@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Any, Generic, Protocol, TypeVar
 
+from google.protobuf.message import Message
+
 from holdfast.v1.gate_pb2 import Gate, GateState
 from holdfast.v1.gate_service_pb2 import WatchGatesResponse
 from holdfast.v1.run_pb2 import RunSummary
@@ -25,6 +27,7 @@ RESOLVED_GATES_KEPT_MAX = 200
 KeyT = TypeVar("KeyT", bound=Hashable)
 MessageT = TypeVar("MessageT")
 RowT = TypeVar("RowT", bound="_Findable")
+CopyT = TypeVar("CopyT", bound=Message)
 
 
 class _Findable(Protocol):
@@ -124,7 +127,7 @@ class GateBook(_Book[GateKey, Gate, GateRow]):
         """Take in a message of the stream."""
         self.begin(reset=response.reset)
         for gate in response.gates:
-            self.put(gate)
+            self.put(_copied(gate, Gate()))
         self.end(response.cursor, live=response.live)
 
     def put(self, gate: Gate) -> None:
@@ -151,6 +154,11 @@ class GateBook(_Book[GateKey, Gate, GateRow]):
         return [gate for (run, _), gate in self._known.items() if run == run_id]
 
 
+def _copied(part: CopyT, empty: CopyT) -> CopyT:
+    empty.CopyFrom(part)
+    return empty
+
+
 def _gate_order(gate: Gate) -> tuple[float, float, str, str]:
     deadline_s = seconds_of(gate.deadline_time) if gate.HasField("deadline_time") else float("inf")
     return deadline_s, seconds_of(gate.open_time), gate.run_id, gate.step_path
@@ -166,7 +174,8 @@ class RunBook(_Book[str, RunSummary, RunRow]):
         """Take in a message of the stream."""
         self.begin(reset=response.reset)
         for run in response.runs:
-            self.filling[run.run_id] = run
+            # A part of a message keeps all of it in memory, so what is kept is a copy.
+            self.filling[run.run_id] = _copied(run, RunSummary())
         self.end(response.cursor, live=response.live)
         self._forget()
 

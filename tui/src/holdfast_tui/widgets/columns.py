@@ -48,27 +48,27 @@ def widths(columns: Sequence[Column[RowT]], naturals: Sequence[int], total: int)
         naturals: Width of the longest cell of each.
         total: Cells there are for all of them.
     """
+    # What shows less than it might gets no more than it shows.
+    least = [min(column.width_min, natural) for column, natural in zip(columns, naturals, strict=True)]
     shown = list(range(len(columns)))
-    while len(shown) > 1 and _needed(columns, shown) > total:
+    while len(shown) > 1 and _needed(least, shown) > total:
         shown.remove(min(shown, key=lambda i: (columns[i].keep, -i)))
-    result = [0] * len(columns)
-    for i in shown:
-        result[i] = columns[i].width_min
-    spare = total - _needed(columns, shown)
+    result = [least[i] if i in shown else 0 for i in range(len(columns))]
+    spare = total - _needed(least, shown)
     flexible = next((i for i in shown if columns[i].width_max is None), shown[-1])
     # What is short is shown whole before long texts are.
     for i in sorted(shown, key=lambda i: (columns[i].waits, i == flexible, -columns[i].keep)):
         most = columns[i].width_max
-        wanted = max(naturals[i] if most is None else min(naturals[i], most), columns[i].width_min)
-        given = min(wanted - result[i], max(spare, 0))
+        wanted = naturals[i] if most is None else min(naturals[i], most)
+        given = min(max(wanted - result[i], 0), max(spare, 0))
         result[i] += given
         spare -= given
     result[flexible] += spare
     return result
 
 
-def _needed(columns: Sequence[Column[RowT]], shown: Sequence[int]) -> int:
-    return sum(columns[i].width_min for i in shown) + GAP * (len(shown) - 1)
+def _needed(least: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(least[i] for i in shown) + GAP * (len(shown) - 1)
 
 
 def fit(spans: Iterable[Span], width: int, *, right: bool = False) -> list[Span]:
