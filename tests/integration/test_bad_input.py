@@ -1,347 +1,78 @@
-"""Bad input: one table of what can be wrong with a request, and exactly what the server says to it."""
+"""Bad input: one table of what can be wrong with a request, and exactly what the server says to it.
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+The status of each reason is what the contract says: the comment on the reason in `errors.proto`.
+"""
+
+import re
+from pathlib import Path
 from uuid import uuid4
 
 import grpc
 import pytest
-from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from holdfast.v1 import (
-    gate_service_pb2 as gates,
     operations_service_pb2 as operations,
     run_service_pb2 as runs,
-    worker_service_pb2 as workers,
     workflow_service_pb2 as workflows,
 )
 from holdfast.v1.definition_pb2 import Decision
 from holdfast.v1.errors_pb2 import ErrorReason
-from holdfast.v1.payload_pb2 import JsonValue, Payload, PayloadRef
+from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.run_pb2 import RunState, WaitingReason
-from holdfast.v1.signal_pb2 import Signal
-from holdfast.v1.task_pb2 import TaskResult, WorkerInfo
+from holdfast.v1.task_pb2 import TaskResult
+from tests.integration.bad_input import TABLE, Row, World
 from tests.integration.raw import MIB, RawWorker, Stubs, json_payload, refused
 
-LONG = "x" * 200
-HELD = """
-name: held
-input_schema: {type: [object, "null"], properties: {n: {type: integer}}}
-signals: [{name: go, schema: {type: object, required: [word]}}, {name: other}]
-queries: [{name: word, expression: "input.n"}]
-steps:
-  - {name: ask, gate: {title: Ask, decisions: [APPROVE, REJECT], response_schema: {type: [object, "null"]}}}
-  - {name: hold, wait: {signal: go}}
-"""
-WORKED = """
-name: worked
-steps: [{name: work, task: {handler: work, queue: bad-input}, output_schema: {type: object}, retry: {max_attempts: 1}}]
-"""
-AT_ONCE = "{name: at-once, steps: [{name: only, compute: {}}]}"
-
-
-@dataclass
-class World:
-    """A server with a run of each sort."""
-
-    stubs: Stubs
-    held: str = ""
-    closed: str = ""
-
-    async def prepare(self) -> "World":
-        for source in (HELD, WORKED, AT_ONCE):
-            await self.stubs.workflows.RegisterWorkflow(workflows.RegisterWorkflowRequest(source=source))
-        self.held = (await self.stubs.runs.StartRun(runs.StartRunRequest(workflow="held"))).run_id
-        self.closed = (await self.stubs.runs.StartRun(runs.StartRunRequest(workflow="at-once"))).run_id
-        return self
-
-    def start(self, **fields: object) -> Awaitable[object]:
-        return self.stubs.runs.StartRun(runs.StartRunRequest(**({"workflow": "held"} | fields)))  # type: ignore[arg-type]
-
-    def register(self, source: str) -> Awaitable[object]:
-        return self.stubs.workflows.RegisterWorkflow(workflows.RegisterWorkflowRequest(source=source))
-
-    def signal(self, run_id: str, name: str, value: object) -> Awaitable[object]:
-        signal = Signal(name=name, payload=json_payload(value))
-        return self.stubs.runs.SignalRun(runs.SignalRunRequest(run_id=run_id, signal=signal))
-
-    def query(self, **fields: str) -> Awaitable[object]:
-        return self.stubs.runs.QueryRun(runs.QueryRunRequest(run_id=self.held, **fields))
-
-    async def decide(self, decision: int, **fields: object) -> object:
-        gate = (await self.stubs.gates.GetGate(gates.GetGateRequest(run_id=self.held, step_path="ask"))).gate
-        named = {"revision": gate.revision, "content_hash": gate.content_hash} | fields
-        request = gates.DecideGateRequest(run_id=self.held, step_path="ask", decision=decision, **named)  # type: ignore[arg-type]
-        return await self.stubs.gates.DecideGate(request)
-
-    def poll(self, **fields: object) -> Awaitable[object]:
-        worker = WorkerInfo(id="table", session_id="table")
-        given = {"worker": worker, "handlers": ["work"], "slots_total": 1} | fields
-        return self.stubs.workers.PollTasks(workers.PollTasksRequest(**given))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One fault."""
-
-    name: str
-    call: Callable[[World], Awaitable[object]]
-    reason: str
-    code: str
-    fields: tuple[str, ...] = ()
-
-
-BIG = Payload(data=b'"' + b"x" * (4 * MIB) + b'"')
-SHORT = Duration(seconds=-1)
-
-TABLE = [
-    # definitions
-    Case("yaml", lambda w: w.register("name: [a"), "INVALID_DEFINITION", "INVALID_ARGUMENT"),
-    Case("empty document", lambda w: w.register(""), "INVALID_DEFINITION", "INVALID_ARGUMENT"),
-    Case(
-        "dangling edge",
-        lambda w: w.register("{name: a, steps: [{name: x, compute: {}, after: [{step: nobody}]}]}"),
-        "INVALID_DEFINITION",
-        "INVALID_ARGUMENT",
-        ("steps[0].after[0].step",),
-    ),
-    Case(
-        "cycle",
-        lambda w: w.register(
-            "{name: a, steps: [{name: x, compute: {}, after: [{step: y}]}, {name: y, compute: {}, after: [{step: x}]}]}"
-        ),
-        "INVALID_DEFINITION",
-        "INVALID_ARGUMENT",
-    ),
-    Case(
-        "wrong type in CEL",
-        lambda w: w.register(
-            '{name: a, steps: [{name: x, compute: {}}, {name: y, compute: {}, after: [{step: x, when: "1 +"}]}]}'
-        ),
-        "INVALID_DEFINITION",
-        "INVALID_ARGUMENT",
-        ("steps[1].after[0].when",),
-    ),
-    Case(
-        "document over the limit",
-        lambda w: w.register("#" * (MIB + 1)),
-        "LIMIT_EXCEEDED",
-        "RESOURCE_EXHAUSTED",
-        ("source",),
-    ),
-    Case(
-        "unknown workflow shown",
-        lambda w: w.stubs.workflows.GetWorkflow(workflows.GetWorkflowRequest(name="nobody")),
-        "WORKFLOW_NOT_FOUND",
-        "NOT_FOUND",
-    ),
-    # starts
-    Case("unknown workflow", lambda w: w.start(workflow="nobody"), "WORKFLOW_NOT_FOUND", "NOT_FOUND"),
-    Case("unknown version", lambda w: w.start(version=99), "WORKFLOW_NOT_FOUND", "NOT_FOUND"),
-    Case("negative version", lambda w: w.start(version=-1), "INVALID_REQUEST", "INVALID_ARGUMENT", ("version",)),
-    Case(
-        "unknown namespace", lambda w: w.start(namespace="nowhere"), "NAMESPACE_NOT_FOUND", "NOT_FOUND", ("namespace",)
-    ),
-    Case("no workflow", lambda w: w.start(workflow=""), "INVALID_REQUEST", "INVALID_ARGUMENT", ("workflow",)),
-    Case("long run id", lambda w: w.start(run_id=LONG), "INVALID_REQUEST", "INVALID_ARGUMENT", ("run_id",)),
-    Case("odd key", lambda w: w.start(key="a b"), "INVALID_REQUEST", "INVALID_ARGUMENT", ("key",)),
-    Case("unknown policy", lambda w: w.start(on_conflict=99), "INVALID_REQUEST", "INVALID_ARGUMENT", ("on_conflict",)),
-    Case("negative timeout", lambda w: w.start(timeout=SHORT), "INVALID_REQUEST", "INVALID_ARGUMENT", ("timeout",)),
-    Case("odd trace", lambda w: w.start(traceparent="00-x"), "INVALID_REQUEST", "INVALID_ARGUMENT", ("traceparent",)),
-    Case(
-        "long request id", lambda w: w.start(request_id=LONG), "LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", ("request_id",)
-    ),
-    Case(
-        "input against its schema",
-        lambda w: w.start(input=json_payload({"n": "one"})),
-        "INPUT_SCHEMA",
-        "INVALID_ARGUMENT",
-    ),
-    Case("input that is no JSON", lambda w: w.start(input=Payload(data=b"{")), "INPUT_SCHEMA", "INVALID_ARGUMENT"),
-    Case("large input", lambda w: w.start(input=BIG), "PAYLOAD_TOO_LARGE", "INVALID_ARGUMENT", ("input",)),
-    Case(
-        "input by reference",
-        lambda w: w.start(input=Payload(ref=PayloadRef(sha256=b"x" * 32, size_bytes=1))),
-        "INVALID_REQUEST",
-        "INVALID_ARGUMENT",
-        ("input",),
-    ),
-    Case(
-        "attribute that is no JSON",
-        lambda w: w.start(attributes={"team": JsonValue(json="{")}),
-        "INVALID_REQUEST",
-        "INVALID_ARGUMENT",
-        ("attributes.team",),
-    ),
-    Case(
-        "too many signals along",
-        lambda w: w.start(signals=[Signal(name="other")] * 101),
-        "LIMIT_EXCEEDED",
-        "RESOURCE_EXHAUSTED",
-        ("signals",),
-    ),
-    Case("run id taken", lambda w: w.start(run_id=w.held), "RUN_EXISTS", "ALREADY_EXISTS", ("run_id",)),
-    Case(
-        "empty batch",
-        lambda w: w.stubs.runs.StartRuns(runs.StartRunsRequest()),
-        "INVALID_REQUEST",
-        "INVALID_ARGUMENT",
-        ("starts",),
-    ),
-    Case(
-        "large batch",
-        lambda w: w.stubs.runs.StartRuns(runs.StartRunsRequest(starts=[runs.StartRunRequest()] * 1_001)),
-        "LIMIT_EXCEEDED",
-        "RESOURCE_EXHAUSTED",
-        ("starts",),
-    ),
-    # reads
-    Case(
-        "unknown run",
-        lambda w: w.stubs.runs.GetRun(runs.GetRunRequest(run_id="nobody")),
-        "RUN_NOT_FOUND",
-        "NOT_FOUND",
-    ),
-    Case(
-        "wait for an unknown run",
-        lambda w: w.stubs.runs.WaitRun(runs.WaitRunRequest(run_id="nobody")),
-        "RUN_NOT_FOUND",
-        "NOT_FOUND",
-    ),
-    Case(
-        "history of an unknown run",
-        lambda w: w.stubs.runs.GetHistory(runs.GetHistoryRequest(run_id="nobody")),
-        "RUN_NOT_FOUND",
-        "NOT_FOUND",
-    ),
-    Case(
-        "page token of another list",
-        lambda w: w.stubs.runs.ListRuns(runs.ListRunsRequest(page_token="bm9uZQ")),
-        "PAGE_TOKEN_INVALID",
-        "INVALID_ARGUMENT",
-        ("page_token",),
-    ),
-    Case(
-        "negative page",
-        lambda w: w.stubs.runs.ListRuns(runs.ListRunsRequest(page_size=-1)),
-        "INVALID_REQUEST",
-        "INVALID_ARGUMENT",
-        ("page_size",),
-    ),
-    Case(
-        "unknown state",
-        lambda w: w.stubs.runs.ListRuns(runs.ListRunsRequest(filter=runs.RunFilter(states=[99]))),  # type: ignore[list-item]
-        "INVALID_REQUEST",
-        "INVALID_ARGUMENT",
-        ("filter.states[0]",),
-    ),
-    Case(
-        "large page of queues",
-        lambda w: w.stubs.operations.ListQueues(operations.ListQueuesRequest(page_size=1_001)),
-        "INVALID_REQUEST",
-        "INVALID_ARGUMENT",
-        ("page_size",),
-    ),
-    # signals and queries
-    Case("undeclared signal", lambda w: w.signal(w.held, "nothing", 1), "SIGNAL_UNDECLARED", "INVALID_ARGUMENT"),
-    Case("signal against its schema", lambda w: w.signal(w.held, "go", 1), "SIGNAL_SCHEMA", "INVALID_ARGUMENT"),
-    Case("odd signal", lambda w: w.signal(w.held, "Go!", 1), "INVALID_REQUEST", "INVALID_ARGUMENT", ("signal.name",)),
-    Case("signal to a closed run", lambda w: w.signal(w.closed, "other", 1), "RUN_CLOSED", "FAILED_PRECONDITION"),
-    Case("signal to nobody", lambda w: w.signal("nobody", "other", 1), "RUN_NOT_FOUND", "NOT_FOUND"),
-    Case("unknown query", lambda w: w.query(name="nothing"), "QUERY_NOT_FOUND", "NOT_FOUND", ("name",)),
-    Case("no query", lambda w: w.query(), "INVALID_REQUEST", "INVALID_ARGUMENT", ("query",)),
-    Case("query that does not compile", lambda w: w.query(expression="1 +"), "QUERY_FAILED", "INVALID_ARGUMENT"),
-    Case("query of the wrong type", lambda w: w.query(expression="run.id + 1"), "QUERY_FAILED", "INVALID_ARGUMENT"),
-    Case(
-        "long query",
-        lambda w: w.query(expression="1" * 4_097),
-        "LIMIT_EXCEEDED",
-        "RESOURCE_EXHAUSTED",
-        ("expression",),
-    ),
-    # gates
-    Case(
-        "unknown gate",
-        lambda w: w.stubs.gates.GetGate(gates.GetGateRequest(run_id=w.held, step_path="hold")),
-        "GATE_NOT_FOUND",
-        "NOT_FOUND",
-    ),
-    Case("no decision", lambda w: w.decide(0), "INVALID_REQUEST", "INVALID_ARGUMENT", ("decision",)),
-    Case(
-        "decision on another revision",
-        lambda w: w.decide(Decision.DECISION_APPROVE, revision=7),
-        "GATE_REVISION",
-        "ABORTED",
-        ("revision",),
-    ),
-    Case(
-        "decision on another content",
-        lambda w: w.decide(Decision.DECISION_APPROVE, content_hash=b"other"),
-        "GATE_HASH",
-        "ABORTED",
-        ("content_hash",),
-    ),
-    Case(
-        "decision the gate does not take",
-        lambda w: w.decide(Decision.DECISION_EDIT, payload=json_payload({})),
-        "DECISION_NOT_ALLOWED",
-        "INVALID_ARGUMENT",
-        ("decision",),
-    ),
-    Case(
-        "decision against its schema",
-        lambda w: w.decide(Decision.DECISION_APPROVE, payload=json_payload("yes")),
-        "DECISION_SCHEMA",
-        "INVALID_ARGUMENT",
-    ),
-    Case(
-        "long comment",
-        lambda w: w.decide(Decision.DECISION_APPROVE, comment="x" * 16_385),
-        "LIMIT_EXCEEDED",
-        "RESOURCE_EXHAUSTED",
-        ("comment",),
-    ),
-    # operations
-    Case(
-        "cancel of a closed run",
-        lambda w: w.stubs.runs.CancelRun(runs.CancelRunRequest(run_id=w.closed)),
-        "RUN_CLOSED",
-        "FAILED_PRECONDITION",
-    ),
-    Case(
-        "retry of a run that succeeded",
-        lambda w: w.stubs.runs.RetryRun(runs.RetryRunRequest(run_id=w.closed)),
-        "ILLEGAL_STATE",
-        "FAILED_PRECONDITION",
-    ),
-    Case(
-        "retry of an open run",
-        lambda w: w.stubs.runs.RetryRun(runs.RetryRunRequest(run_id=w.held)),
-        "ILLEGAL_STATE",
-        "FAILED_PRECONDITION",
-    ),
-    # workers
-    Case("poll without handlers", lambda w: w.poll(handlers=[]), "INVALID_REQUEST", "INVALID_ARGUMENT", ("handlers",)),
-    Case(
-        "poll without slots", lambda w: w.poll(slots_total=0), "INVALID_REQUEST", "INVALID_ARGUMENT", ("slots_total",)
-    ),
-    Case(
-        "poll by nobody", lambda w: w.poll(worker=WorkerInfo()), "INVALID_REQUEST", "INVALID_ARGUMENT", ("worker.id",)
-    ),
-    Case("odd queue", lambda w: w.poll(queue="a/b"), "INVALID_REQUEST", "INVALID_ARGUMENT", ("queue",)),
-    Case("odd handler", lambda w: w.poll(handlers=["a b"]), "INVALID_REQUEST", "INVALID_ARGUMENT", ("handlers[0]",)),
-]
+CONTRACT = (Path(__file__).parents[2] / "proto" / "holdfast" / "v1" / "errors.proto").read_text(encoding="utf-8")
+STATUSES = {reason: status for status, reason in re.findall(r"\b([A-Z_]{5,})\.\n  ERROR_REASON_([A-Z_]+) = ", CONTRACT)}
+STATUSES["LIMIT_EXCEEDED"] = "RESOURCE_EXHAUSTED"
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("case", TABLE, ids=[case.name for case in TABLE])
-async def test_bad_input_is_refused_by_name(case: Case, stubs: Stubs) -> None:
+@pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
+async def test_bad_input_is_refused_by_name(row: Row, stubs: Stubs) -> None:
+    _, call, reason, *fields = row
     world = await World(stubs).prepare()
-    with refused(case.reason, case.code, *case.fields) as told:
-        await case.call(world)
+    with refused(reason, STATUSES[reason], *fields) as told:
+        await call(world)
     assert told.message
     assert all(told.violations.values())
+    if reason in ("LIMIT_EXCEEDED", "PAYLOAD_TOO_LARGE"):
+        assert int(told.metadata["actual"]) > int(told.metadata["value"])
+        assert told.metadata["limit"] in told.message
+
+
+def test_the_contract_gives_each_reason_a_status() -> None:
+    reasons = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()[1:]}
+    assert set(STATUSES) == reasons
+    assert set(STATUSES.values()) <= {status.name for status in grpc.StatusCode}
+
+
+@pytest.mark.asyncio
+async def test_every_limit_is_listed_by_the_name_errors_give(stubs: Stubs) -> None:
+    info = await stubs.operations.GetServerInfo(operations.GetServerInfoRequest())
+    listed = {limit.name: limit.value for limit in info.limits}
+    world = await World(stubs).prepare()
+    for _, call, reason, *_ in TABLE:
+        if reason in ("LIMIT_EXCEEDED", "PAYLOAD_TOO_LARGE"):
+            with refused(reason) as told:
+                await call(world)
+            assert listed[told.metadata["limit"]] == int(told.metadata["value"])
+
+
+@pytest.mark.asyncio
+async def test_a_refusal_with_very_much_to_say_fits_the_headers(stubs: Stubs) -> None:
+    steps = ", ".join(f"{{name: s{number}, compute: {{}}, after: [{{step: нет{number}}}]}}" for number in range(500))
+    world = await World(stubs).prepare()
+    with refused("INVALID_DEFINITION", "INVALID_ARGUMENT") as told:
+        await world.register(f"{{name: a, steps: [{steps}]}}")
+    assert told.metadata["faults"] == "500"
+    assert re.fullmatch(r"and \d+ more", told.violations[""])
+    request = workflows.ValidateWorkflowRequest(source=f"{{name: a, steps: [{steps}]}}")
+    assert len((await stubs.workflows.ValidateWorkflow(request)).diagnostics) == 500
+    with refused("QUERY_FAILED"):
+        await world.query(expression="'" + "ф" * 2_000)
 
 
 @pytest.mark.asyncio

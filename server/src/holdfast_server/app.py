@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -41,6 +42,7 @@ from holdfast_server.rpc.workflow_service import WorkflowService
 from holdfast_server.runtime.changes import Changes
 from holdfast_server.runtime.reading import Reading
 from holdfast_server.runtime.recovery import recover
+from holdfast_server.runtime.results import RESULT_LIMITS
 from holdfast_server.runtime.runtime import Runtime, RuntimeSettings
 from holdfast_server.runtime.starting import Starter
 from holdfast_server.runtime.tasks import Tasks
@@ -217,14 +219,10 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
 
 
 def _limits(config: ServerConfig, limits: Limits, engine: EngineSettings) -> dict[str, int]:
+    """Every limit a request can go over, by the name its error gives."""
     return {
-        "message_bytes": config.message_bytes,
-        "payload_bytes": limits.payload_bytes,
-        "batch_items": limits.batch_items,
-        "note_bytes": limits.note_bytes,
-        "source_bytes": limits.source_bytes,
-        "expression_bytes": limits.expression_bytes,
-        "start_signals": limits.start_signals,
+        **asdict(limits),
+        **RESULT_LIMITS,
         "unconsumed_signals": engine.unconsumed_signals,
         "gate_body_bytes": engine.gate_body_bytes,
         "uncommitted_transitions": config.uncommitted_transitions,

@@ -27,7 +27,7 @@ class ServerConfig(BaseSettings):
         default=5.0, gt=0, description="Time workers have after a restart of the server to claim what they hold."
     )
     cancel_grace_s: float = Field(default=30.0, ge=0, description="Time a cancelled attempt has to end by itself.")
-    drain_s: float = Field(default=1.0, ge=0, description="Time calls have to end when the server stops.")
+    drain_s: float = Field(default=5.0, ge=0, description="Time calls have to end when the server stops.")
     uncommitted_transitions: int = Field(default=20_000, ge=100, description="Transitions that may wait for the disk.")
     log_format: str = Field(default="console", pattern="^(console|json)$", description="Form of the log.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least level logged.")

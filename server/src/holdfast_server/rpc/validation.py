@@ -50,6 +50,8 @@ class Limits:
     slots: int = 10_000
     page_size: int = 1_000
     history_page_size: int = 10_000
+    worker_info_chars: int = 256
+    actor_chars: int = ACTOR_CHARS
 
 
 class EnumOfContract(Protocol):

@@ -96,8 +96,9 @@ class WorkerService(WorkerServiceServicer):
         self._validator.name("worker.session_id", worker.session_id)
         for field in ("language", "sdk_version", "build_id", "identity"):
             size = len(getattr(worker, field))
-            if size > 256:  # noqa: PLR2004 - descriptions, not data
-                raise over(f"worker.{field}", "worker_info_chars", 256, size)
+            limit = self._validator.limits.worker_info_chars
+            if size > limit:
+                raise over(f"worker.{field}", "worker_info_chars", limit, size)
 
     def _check(self, worker: WorkerInfo, queue: str, handlers: Sequence[str], slots_total: int) -> str:
         self._check_worker(worker)

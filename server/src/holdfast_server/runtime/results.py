@@ -10,11 +10,14 @@ from holdfast_server.engine.durations import LONGEST_US
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.times import duration_us
 
-__all__ = ["command_of"]
+__all__ = ["RESULT_LIMITS", "command_of"]
 
-TYPE_CHARS = 128
-TEXT_BYTES = 16 * 1024
-CAUSES = 8
+RESULT_LIMITS = {
+    "failure_type_chars": 128,
+    "failure_message_bytes": 16 * 1024,
+    "failure_stack_bytes": 16 * 1024,
+    "failure_causes": 8,
+}
 
 
 def command_of(result: TaskResult, path: str, attempt: int, payload_bytes: int) -> Command:
@@ -52,14 +55,11 @@ def command_of(result: TaskResult, path: str, attempt: int, payload_bytes: int) 
 
 def _check_failure(failure: Failure) -> None:
     field = "failure"
-    for _ in range(CAUSES):
-        for name, size, limit_name, limit in (
-            ("type", len(failure.type), "failure_type_chars", TYPE_CHARS),
-            ("message", len(failure.message.encode()), "failure_message_bytes", TEXT_BYTES),
-            ("stack_trace", len(failure.stack_trace.encode()), "failure_stack_bytes", TEXT_BYTES),
-        ):
-            if size > limit:
-                raise _over(f"{field}.{name}", limit_name, limit, size)
+    causes = RESULT_LIMITS["failure_causes"]
+    for _ in range(causes):
+        _check_size(f"{field}.type", "failure_type_chars", len(failure.type))
+        _check_size(f"{field}.message", "failure_message_bytes", len(failure.message.encode()))
+        _check_size(f"{field}.stack_trace", "failure_stack_bytes", len(failure.stack_trace.encode()))
         if failure.HasField("details"):
             _check_data(f"{field}.details", failure.details)
         if failure.HasField("retry_after") and not 0 <= duration_us(failure.retry_after) <= LONGEST_US:
@@ -67,7 +67,7 @@ def _check_failure(failure: Failure) -> None:
         if not failure.HasField("cause"):
             return
         failure, field = failure.cause, f"{field}.cause"
-    raise _over(field, "failure_causes", CAUSES, CAUSES + 1)
+    _check_size(field, "failure_causes", causes + 1)
 
 
 def _check_data(field: str, payload: Payload) -> None:
@@ -81,8 +81,10 @@ def _invalid(field: str, message: str) -> Refused:
     return Refused(reason, f"{field} {message}", {"field": field}, ((field, message),))
 
 
-def _over(field: str, name: str, limit: int, actual: int) -> Refused:
-    field = f"results.{field}"
-    message = f"has {actual}; the limit {name} is {limit}"
-    facts = {"limit": name, "value": str(limit), "actual": str(actual), "field": field}
-    return Refused(ErrorReason.ERROR_REASON_LIMIT_EXCEEDED, f"{field} {message}", facts, ((field, message),))
+def _check_size(field: str, name: str, actual: int) -> None:
+    limit = RESULT_LIMITS[name]
+    if actual > limit:
+        field = f"results.{field}"
+        message = f"has {actual}; the limit {name} is {limit}"
+        facts = {"limit": name, "value": str(limit), "actual": str(actual), "field": field}
+        raise Refused(ErrorReason.ERROR_REASON_LIMIT_EXCEEDED, f"{field} {message}", facts, ((field, message),))
