@@ -14,6 +14,7 @@ from holdfast_server.engine.state import RunState, StepRecord
 from holdfast_server.engine.times import timestamp_us
 
 __all__ = [
+    "SOURCES",
     "Effect",
     "GateChanged",
     "RunClosed",
@@ -24,7 +25,6 @@ __all__ = [
     "Timer",
     "TimerSet",
     "TimersCleared",
-    "derive",
     "standing",
 ]
 
@@ -112,12 +112,6 @@ class RunClosed:
 
 
 Effect = TaskReady | TaskHeld | TaskClosed | TaskCancelRequested | TimerSet | TimersCleared | GateChanged | RunClosed
-
-
-def derive(run: RunState, name: str, body: Any) -> Iterator[Effect]:
-    """The effects of the event that made `run` what it is."""
-    source = SOURCES.get(name)
-    return source(run, body) if source is not None else iter(())
 
 
 def standing(run: RunState) -> Iterator[Effect]:
@@ -303,3 +297,4 @@ SOURCES: dict[str, Callable[[RunState, Any], Iterator[Effect]]] = {
     "gate_decision_recorded": _gate_changed,
     "gate_resolved": _gate_resolved,
 }
+"""The effects of each event, given the run it has made and its body."""
