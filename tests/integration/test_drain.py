@@ -122,7 +122,7 @@ async def test_a_stop_under_load_loses_nothing_and_ends_in_order(tmp_path: Path)
 
 @pytest.mark.asyncio
 async def test_health_watchers_hear_of_the_end(tmp_path: Path) -> None:
-    async with ServerProcess(tmp_path / "holdfast.db") as server:
+    async with ServerProcess(tmp_path / "holdfast.db", environment={"HOLDFAST_DRAIN_S": "0.5"}) as server:
         channel = open_channel(server.target)
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answers = aiter(stub.Watch(health_pb2.HealthCheckRequest(service="holdfast.v1.GateService")))
