@@ -1,6 +1,14 @@
 """Options all tests share."""
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# On a developer's machine random tests look elsewhere each time; what decides whether a change is merged is repeatable.
+settings.register_profile("repeatable", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
