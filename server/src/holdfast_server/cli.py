@@ -92,17 +92,36 @@ def _run(
         for fault in error.errors():
             name = ".".join(str(part) for part in fault["loc"])
             typer.echo(f"error: setting {name}: {fault['msg']} (it is {fault['input']!r})", err=True)
+        _tell_next("see the settings: holdfast server --help")
         return 2
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         typer.echo(f"error: {config_file} is no TOML: {error}", err=True)
+        _tell_next("mend the file; a line of it looks like: lease_s = 30.0")
         return 2
     configure(config.log_format, config.log_level)
     try:
         asyncio.run(_serve(config, ready_file, folders))
     except (ServerStartError, StoreError) as error:
         typer.echo(f"error: {error}", err=True)
+        _tell_next(_after(error))
         return 1
     return 0
+
+
+def _after(error: Exception) -> str:
+    """What to do about a server that does not start; empty where the message says it."""
+    from holdfast_server.store.port import StoreLockedError, StoreTooNewError
+
+    if isinstance(error, StoreLockedError):
+        return "use that server, or stop it, or name another file: holdfast server --database FILE"
+    if isinstance(error, StoreTooNewError):
+        return "run the version of holdfast-server that wrote it, or a newer one; see: holdfast --version"
+    return ""
+
+
+def _tell_next(what: str) -> None:
+    if what:
+        typer.echo(f"  next: {what}", err=True)
 
 
 SWITCH_INTERVAL_S = 0.0005

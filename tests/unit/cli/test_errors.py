@@ -28,7 +28,7 @@ def test_every_reason_has_a_hint(reason: str) -> None:
 
 
 def test_hints_are_for_reasons_that_exist() -> None:
-    ours = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "WAIT"}
+    ours = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "WAIT"}
 
     assert set(HINTS) == set(REASONS) | ours
 

@@ -60,6 +60,7 @@ HINTS: dict[str, str] = {
     # Not reasons of a server: what the transport or the command line itself found.
     "UNAVAILABLE": "start one with: holdfast server (or holdfast dev); or name another: --target HOST:PORT",
     "DEADLINE_EXCEEDED": _AGAIN,
+    "RESOURCE_EXHAUSTED": "keep the data elsewhere and pass where it is; " + _SEE_LIMITS,
     "UNIMPLEMENTED": "the server at {target} is older or no Holdfast server; see: holdfast info",
     "WAIT": "wait again: holdfast run wait {run}; or see what it waits for: holdfast run show {run}",
 }
