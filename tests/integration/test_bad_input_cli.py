@@ -128,6 +128,20 @@ def test_a_message_that_is_too_large(server: ServerProcess, tmp_path: Path) -> N
     told(done, 1, "larger than", "holdfast info")
 
 
+def test_a_run_with_more_data_than_a_message_holds_is_shown_without(server: ServerProcess, tmp_path: Path) -> None:
+    definition, large = tmp_path / "copies.yaml", tmp_path / "large.json"
+    steps = ", ".join(f"{{name: s{number}, compute: {{}}, input: '${{input}}'}}" for number in range(5))
+    definition.write_text(f"name: copies\nsteps: [{steps}]\n", encoding="utf-8")
+    large.write_text('"' + "x" * 4_000_000 + '"', encoding="utf-8")
+    assert holdfast("workflow", "register", str(definition), target=server.target).returncode == 0
+    done = holdfast("run", "start", "copies", "--run-id", "copies", "--input", f"@{large}", target=server.target)
+    assert done.returncode == 0
+    done = holdfast("run", "show", "copies", target=server.target)
+    assert done.returncode == 0
+    assert "message_bytes" in done.stderr
+    assert "not loaded" in done.stdout
+
+
 def test_a_person_who_may_not_decide(server: ServerProcess, tmp_path: Path) -> None:
     definition = tmp_path / "hold.yaml"
     definition.write_text(DEFINITION, encoding="utf-8")

@@ -15,6 +15,8 @@ from holdfast.cli.run import app
 from holdfast.cli.values import moment
 
 if TYPE_CHECKING:
+    from holdfast.client import RunHandle
+    from holdfast.v1 import run_pb2
     from holdfast.v1.run_service_pb2 import RunFilter
 
 
@@ -109,7 +111,7 @@ async def show(
     from holdfast.cli.render.runs import activation_page, run_page
 
     async with cli.client() as client:
-        shown = await client.handle(run).get()
+        shown = await _whole(cli, client.handle(run))
     if step is not None:
         found = next((one for one in shown.activations if one.path == step), None)
         if found is None:
@@ -119,6 +121,18 @@ async def show(
         return
     cli.result(lambda: shown, lambda: run_page(shown, cli.moments, full=full))
     cli.next(*_next_of(shown))
+
+
+async def _whole(cli: Cli, handle: "RunHandle") -> "run_pb2.Run":
+    """Return a run with all its data, or without the large ones where one message does not hold them."""
+    from holdfast.errors import LimitExceededError
+    from holdfast.v1.run_service_pb2 import PayloadView
+
+    try:
+        return await handle.get()
+    except LimitExceededError as fault:
+        cli.tell(f"without the payloads above 8 KiB: {fault.message}")
+        return await handle.get(payload_view=PayloadView.PAYLOAD_VIEW_REFS)
 
 
 def _next_of(run: Any) -> list[str]:
