@@ -1,18 +1,19 @@
 """Leases: kept by heartbeats, ended by time, taken over after restarts."""
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
-from holdfast import Client
+from holdfast import Client, TaskContext, Worker, handler
 from holdfast.errors import RunFailedError
 from holdfast.testing.processes import ServerProcess
 from holdfast.v1.task_pb2 import TaskResult
 from holdfast.v1.worker_service_pb2 import HeldState, HeldTask
 from tests.integration.following import bodies, until
 from tests.integration.place import place, rejection
-from tests.integration.raw import Stubs, json_payload, outputs, refused, value_of
+from tests.integration.raw import MIB, Stubs, json_payload, outputs, refused, value_of
 
 SERVER_ARGUMENTS = ("--lease-s", "1.5", "--adoption-grace-s", "1")
 
@@ -126,6 +127,27 @@ async def test_details_of_a_heartbeat_reach_the_next_attempt(client: Client, stu
     again = await worker.task()
     assert value_of(again.heartbeat_details) == {"page": 7}
     await worker.succeed(again)
+
+
+@pytest.mark.asyncio
+async def test_details_that_are_too_large_cost_nobody_a_lease(client: Client, stubs: Stubs) -> None:
+    at = await place(client, stubs)
+    both_run, go_on = asyncio.Barrier(2), asyncio.Event()
+
+    @handler(queue=at.queue)
+    async def work(ctx: TaskContext, large: bool) -> int:
+        ctx.heartbeat("x" * (5 * MIB) if large else "small")
+        await both_run.wait()
+        await go_on.wait()
+        return ctx.attempt
+
+    async with Worker(client, handlers=[work]):
+        handles = [await at.start(large) for large in (True, False)]
+        timer = await at.client.start(at.queue, False, start_after=timedelta(seconds=4))  # well beyond a lease
+        await until(timer, "timer_fired")
+        await timer.terminate()
+        go_on.set()
+        assert [await handle.result() for handle in handles] == [1, 1]
 
 
 # -- time limits -------------------------------------------------------------------------------------------------------

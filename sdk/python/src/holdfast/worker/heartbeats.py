@@ -135,8 +135,9 @@ class Heartbeats:
             try:
                 response = self._send(beat.request, TIMEOUT_S)
             except ServerError as fault:
+                for held in self._ledger.failed(beat, [one.field for one in fault.violations]):
+                    _log.error("the details of a heartbeat of %s are dropped: %s", held, fault.message)
                 self._note(fault)
-                self._ledger.failed(beat)
             else:
                 self._take(beat, response, everything=False)
 

@@ -4,7 +4,7 @@ No I/O and no clock. The loop adds and removes, handlers mark themselves alive f
 heartbeats takes snapshots; each of these is one operation on a dict or one assignment, so nobody ever waits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from holdfast.context import CancelReason, Held
@@ -120,14 +120,30 @@ class Ledger:
             members.append(held)
         yield Beat(request, members)
 
-    def failed(self, beat: Beat) -> None:
-        """Take back what a heartbeat that did not arrive was to say, unless the handler said more since."""
-        for held, entry in zip(beat.held, beat.request.held, strict=True):
+    def failed(self, beat: Beat, faulty_fields: Iterable[str] = ()) -> list[Held]:
+        """Take back what a heartbeat that did not arrive was to say, unless the handler said more since.
+
+        Args:
+            beat: The heartbeat.
+            faulty_fields: Fields of the request for which the server refused it. Details among them are dropped, or
+                they would cost all other tasks their leases.
+
+        Returns:
+            The tasks whose details were dropped.
+        """
+        faulty = set(faulty_fields)
+        dropped = []
+        for position, (held, entry) in enumerate(zip(beat.held, beat.request.held, strict=True)):
             if entry.alive:
                 held.alive = True
                 self._news = True
-            if entry.HasField("details") and held.details is None:
+            if not entry.HasField("details"):
+                continue
+            if f"held[{position}].details" in faulty:
+                dropped.append(held)
+            elif held.details is None:
                 held.details = entry.details
+        return dropped
 
     def answered(self, beat: Beat, response: HeartbeatResponse) -> list[Stop]:
         """Take in an answer and return which handlers shall stop; a handler in a thread sees it at once."""
