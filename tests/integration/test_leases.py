@@ -132,12 +132,13 @@ async def test_details_of_a_heartbeat_reach_the_next_attempt(client: Client, stu
 @pytest.mark.asyncio
 async def test_details_that_are_too_large_cost_nobody_a_lease(client: Client, stubs: Stubs) -> None:
     at = await place(client, stubs)
-    both_run, go_on = asyncio.Barrier(2), asyncio.Event()
+    go_on = asyncio.Event()
+    begun: list[str] = []
 
     @handler(queue=at.queue)
     async def work(ctx: TaskContext, large: bool) -> int:
+        begun.append(ctx.run_id)
         ctx.heartbeat("x" * (5 * MIB) if large else "small")
-        await both_run.wait()
         await go_on.wait()
         return ctx.attempt
 
@@ -148,6 +149,7 @@ async def test_details_that_are_too_large_cost_nobody_a_lease(client: Client, st
         await timer.terminate()
         go_on.set()
         assert [await handle.result() for handle in handles] == [1, 1]
+    assert sorted(begun) == sorted(handle.run_id for handle in handles)
 
 
 # -- time limits -------------------------------------------------------------------------------------------------------

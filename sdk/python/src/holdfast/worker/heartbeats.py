@@ -131,15 +131,22 @@ class Heartbeats:
             self._take(beat, response, everything=True)
 
     def _beat(self) -> None:
-        for beat in self._ledger.beats():
-            try:
-                response = self._send(beat.request, TIMEOUT_S)
-            except ServerError as fault:
-                for held in self._ledger.failed(beat, [one.field for one in fault.violations]):
-                    _log.error("the details of a heartbeat of %s are dropped: %s", held, fault.message)
-                self._note(fault)
-            else:
-                self._take(beat, response, everything=False)
+        # Those that shared a heartbeat with details the server refuses are not to wait for their next turn.
+        while any([self._send_one(beat) for beat in self._ledger.beats()]):
+            pass
+
+    def _send_one(self, beat: Beat) -> bool:
+        """Send a heartbeat and return whether it is worth another try at once."""
+        try:
+            response = self._send(beat.request, TIMEOUT_S)
+        except ServerError as fault:
+            self._note(fault)
+            dropped = self._ledger.failed(beat, [one.field for one in fault.violations])
+            for held in dropped:
+                _log.error("the details of a heartbeat of %s are dropped: %s", held, fault.message)
+            return bool(dropped)
+        self._take(beat, response, everything=False)
+        return False
 
     def _take(self, beat: Beat, response: HeartbeatResponse, *, everything: bool) -> None:
         self._note(None)
