@@ -3,7 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-from holdfast_server.store.port import Commit, HistoryRow, NewRun, RunRow, RunUpdate, VersionRow
+from holdfast_server.store.port import (
+    Commit,
+    Eviction,
+    HistoryRow,
+    NewRun,
+    RunRow,
+    RunUpdate,
+    VersionRow,
+)
 
 RUNNING, PAUSED, SUCCEEDED, FAILED, CANCELED = 1, 2, 3, 4, 5
 
@@ -37,6 +45,21 @@ def update(key: int, **changes: Any) -> RunUpdate:
     return replace(row, **changes)
 
 
+def eviction(key: int, **changes: Any) -> Eviction:
+    row = Eviction(
+        key=key,
+        namespace="default",
+        run_id=f"run-{key}",
+        workflow="research",
+        wake_us=0,
+        snapshot_seq=0,
+        snapshot=b"",
+        tasks=(),
+        gates=(),
+    )
+    return replace(row, **changes)
+
+
 def stored(run: NewRun, **changes: Any) -> RunRow:
     """Return the row that is read back after the run was inserted."""
     row = RunRow(
@@ -56,6 +79,7 @@ def stored(run: NewRun, **changes: Any) -> RunRow:
         request_id=run.request_id,
         request_hash=run.request_hash,
         attributes_json=run.attributes_json,
+        hot=True,
     )
     return replace(row, **changes)
 

@@ -42,7 +42,7 @@ async def test_a_group_of_a_thousand(store: Store) -> None:
     await store.commit(started(*runs))
     await store.commit(Commit(history=[HistoryRow(run.key, 2, 1, bytes([run.key % 256])) for run in runs]))
 
-    assert await store.open_runs() == [stored(run) for run in runs]
+    assert await store.hot_runs() == [stored(run) for run in runs]
     for key in (1, 500, 1000):
         assert [row.blob for row in await store.history(key)] == [b"started", bytes([key % 256])]
 
@@ -134,7 +134,7 @@ async def test_a_conflict_writes_nothing(store: Store, conflict: str) -> None:
             )
         )
 
-    assert [row.key for row in await store.open_runs()] == [1]
+    assert [row.key for row in await store.hot_runs()] == [1]
     assert await store.history(10) == []
     assert await store.payloads([b"h" * 32]) == {}
     assert await store.version("default", "research", 0) == version(1)
@@ -158,7 +158,7 @@ async def test_the_same_ids_in_another_namespace_are_free(store: Store) -> None:
 async def test_runs_without_request_or_key_do_not_collide(store: Store) -> None:
     await store.commit(started(new_run(1), new_run(2)))
 
-    assert len(await store.open_runs()) == 2
+    assert len(await store.hot_runs()) == 2
 
 
 @pytest.mark.asyncio
@@ -196,7 +196,7 @@ async def test_a_run_that_starts_and_closes_in_one_commit(store: Store) -> None:
     assert first == stored(
         new_run(1, business_key="order"), state=SUCCEEDED, close_time_us=7, last_seq=3, status_message="quick"
     )
-    assert [row.key for row in await store.open_runs()] == [2]
+    assert [row.key for row in await store.hot_runs()] == [2]
 
 
 @pytest.mark.asyncio
@@ -206,11 +206,11 @@ async def test_a_business_key_passes_on_within_one_commit(store: Store) -> None:
     takes_over = started(new_run(2, business_key="order"))
     takes_over.updates = [update(1)]
     await store.commit(takes_over)
-    assert [row.key for row in await store.open_runs()] == [2]
+    assert [row.key for row in await store.hot_runs()] == [2]
 
     # In whatever order they are listed: 2 closes, and 1 is opened again.
     await store.commit(Commit(updates=[update(1, state=RUNNING, close_time_us=0, run_epoch=2), update(2)]))
-    assert [row.key for row in await store.open_runs()] == [1]
+    assert [row.key for row in await store.hot_runs()] == [1]
 
 
 @pytest.mark.asyncio
@@ -222,7 +222,7 @@ async def test_commits_made_at_once_are_each_whole(store: Store) -> None:
         for key in range(1, 51):
             group.create_task(start(key))
 
-    assert [row.key for row in await store.open_runs()] == list(range(1, 51))
+    assert [row.key for row in await store.hot_runs()] == list(range(1, 51))
 
 
 @pytest.mark.asyncio
@@ -235,7 +235,7 @@ async def test_a_cancelled_commit_is_whole_and_leaves_nothing_open(store: Store)
             await task
         await store.commit(started(new_run(key + 200)))
 
-    keys = {row.key for row in await store.open_runs()}
+    keys = {row.key for row in await store.hot_runs()}
     assert keys >= {key + 200 for key in range(1, 21)}
     assert all((key in keys) == (key + 100 in keys) for key in range(1, 21))
 
@@ -253,7 +253,7 @@ async def test_readers_see_whole_commits_only(store: Store) -> None:
     async def read() -> int:
         reads = 0
         while not done.is_set():
-            seen = len(await store.open_runs())
+            seen = len(await store.hot_runs())
             assert seen % 50 == 0
             reads += 1
         return reads
@@ -263,7 +263,7 @@ async def test_readers_see_whole_commits_only(store: Store) -> None:
     await writing
 
     assert reads > 0
-    assert len(await store.open_runs()) == 1000
+    assert len(await store.hot_runs()) == 1000
 
 
 @pytest.mark.asyncio

@@ -13,7 +13,7 @@ from tests.store.rows import CANCELED, FAILED, PAUSED, RUNNING, SUCCEEDED, new_r
 @pytest.mark.asyncio
 async def test_an_empty_store(store: Store) -> None:
     assert await store.last_run_key() == 0
-    assert await store.open_runs() == []
+    assert await store.hot_runs() == []
     assert await store.run("default", "run-1") is None
     assert await store.run_by_key(1) is None
     assert await store.known_starts("default", ["run-1"], ["request"]) == []
@@ -26,7 +26,7 @@ async def test_open_runs_are_those_running_and_paused(store: Store) -> None:
     await store.commit(started(*(new_run(key, namespace=f"n{key}", start_time_us=100 - key) for key in range(1, 8))))
     await store.commit(Commit(updates=[update(key, state=key) for key in (PAUSED, SUCCEEDED, FAILED, CANCELED, 6, 7)]))
 
-    assert [(row.key, row.state) for row in await store.open_runs()] == [(1, RUNNING), (2, PAUSED)]
+    assert [(row.key, row.state) for row in await store.hot_runs()] == [(1, RUNNING), (2, PAUSED)]
 
 
 @pytest.mark.asyncio
@@ -101,7 +101,7 @@ async def test_all_conditions_hold_together(store: Store) -> None:
             new_run(4, namespace="other", workflow="a", business_key="k", start_time_us=40),
         )
     )
-    await store.commit(Commit(updates=[update(3, state=RUNNING, close_time_us=0, waiting_reason=6)]))
+    await store.commit(Commit(updates=[update(3, state=RUNNING, close_time_us=0, waiting_reason=6, hot=False)]))
 
     async def keys(**conditions: object) -> list[int]:
         return [row.key for row in await store.runs(RunQuery("default", **conditions))]  # type: ignore[arg-type]
@@ -127,6 +127,7 @@ RUNS = st.lists(
         st.integers(1, 7),
         st.integers(0, 5),
         st.integers(0, 3),
+        st.booleans(),
     ),
     max_size=30,
 )
@@ -152,7 +153,10 @@ def _fits(run: NewRun, change: RunUpdate, query: RunQuery) -> bool:
         and query.business_key in ("", run.business_key)
         and (query.start_after_us is None or run.start_time_us >= query.start_after_us)
         and (query.start_before_us is None or run.start_time_us < query.start_before_us)
-        and (not query.waiting_reasons or change.waiting_reason in query.waiting_reasons)
+        and (
+            not query.waiting_reasons
+            or (change.waiting_reason in query.waiting_reasons and change.state in (RUNNING, PAUSED) and not change.hot)
+        )
     )
 
 
@@ -160,25 +164,33 @@ def _fits(run: NewRun, change: RunUpdate, query: RunQuery) -> bool:
 @settings(deadline=None, max_examples=60)
 @given(rows=RUNS, queries=st.lists(QUERIES, min_size=1, max_size=5))
 async def test_lists_agree_with_a_plain_filter(
-    rows: list[tuple[str, str, str, int, int, int]], queries: list[RunQuery]
+    rows: list[tuple[str, str, str, int, int, int, bool]], queries: list[RunQuery]
 ) -> None:
     runs: list[NewRun] = []
     updates: list[RunUpdate] = []
     held: set[tuple[str, str, str]] = set()
-    for key, (namespace, workflow, business_key, state, start_time_us, reason) in enumerate(rows, 1):
+    for key, (namespace, workflow, business_key, state, start_time_us, reason, hot) in enumerate(rows, 1):
         if state in (RUNNING, PAUSED) and business_key:
             if (namespace, workflow, business_key) in held:
                 continue
             held.add((namespace, workflow, business_key))
         runs.append(
-            new_run(key, namespace=namespace, workflow=workflow, business_key=business_key, start_time_us=start_time_us)
+            new_run(
+                key,
+                namespace=namespace,
+                workflow=workflow,
+                business_key=business_key,
+                start_time_us=start_time_us,
+                state=state,
+            )
         )
-        updates.append(update(key, state=state, waiting_reason=reason))
+        updates.append(update(key, state=state, waiting_reason=reason, hot=hot))
 
     store = SqliteStore(":memory:")
     await store.open()
     try:
-        await store.commit(Commit(new_runs=runs, updates=updates))
+        await store.commit(Commit(new_runs=runs))
+        await store.commit(Commit(updates=updates))
         for query in queries:
             fitting = [(run, change) for run, change in zip(runs, updates, strict=True) if _fits(run, change, query)]
             counts: dict[int, int] = {}

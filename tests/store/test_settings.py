@@ -33,7 +33,7 @@ async def test_all_of_it_is_there_after_closing_and_opening(lasting_store: Store
     assert lasting_store.schema_version == schema_version
     assert await lasting_store.token_key() == key
     assert await lasting_store.next_server_epoch() == 2
-    assert await lasting_store.open_runs() == [stored(new_run(5))]
+    assert await lasting_store.hot_runs() == [stored(new_run(5))]
     assert await lasting_store.last_run_key() == 5
     assert await lasting_store.version("default", "research", 0) == version(1)
     await lasting_store.close()
@@ -42,7 +42,7 @@ async def test_all_of_it_is_there_after_closing_and_opening(lasting_store: Store
 @pytest.mark.asyncio
 async def test_a_store_that_is_not_open_says_so(lasting_store: Store) -> None:
     with pytest.raises(StoreError, match="not open"):
-        await lasting_store.open_runs()
+        await lasting_store.hot_runs()
     await lasting_store.open()
     await lasting_store.close()
     await lasting_store.close()  # a second time changes nothing

@@ -46,11 +46,11 @@ async def test_a_full_disk(store: SqliteStore) -> None:
 
     with pytest.raises(StoreError, match="no room left on the disk"):
         await store.commit(Commit(new_runs=[new_run(2)], history=_large(2).history))
-    assert [row.key for row in await store.open_runs()] == [1]
+    assert [row.key for row in await store.hot_runs()] == [1]
 
     await _limit_pages(store, None)
     await store.commit(Commit(new_runs=[new_run(2)], history=_large(2).history))
-    assert [row.key for row in await store.open_runs()] == [1, 2]
+    assert [row.key for row in await store.hot_runs()] == [1, 2]
 
 
 @pytest.mark.asyncio

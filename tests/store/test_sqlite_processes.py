@@ -101,7 +101,7 @@ async def test_what_was_committed_is_there_after_a_kill(start: Start, tmp_path: 
 
     store = SqliteStore(str(database))
     await store.open()
-    assert len(await store.open_runs()) == 100
+    assert len(await store.hot_runs()) == 100
     for key in (1, 50, 100):
         assert [row.first_seq for row in await store.history(key)] == [1, 2]
     await store.close()
@@ -120,7 +120,7 @@ async def test_kills_in_the_middle_of_commits_lose_nothing_that_was_said(start: 
 
         store = SqliteStore(str(database))
         await store.open()
-        keys = {row.key for row in await store.open_runs()}
+        keys = {row.key for row in await store.hot_runs()}
         assert keys >= set(range(1, said + 1))
         assert all((key in keys) == (key + 1_000_000 in keys) for key in range(1, said + 2))
         await store.close()

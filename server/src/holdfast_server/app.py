@@ -126,7 +126,12 @@ class Server:
     async def _wire(self) -> None:
         config = self.config
         engine = EngineSettings(cancel_grace_us=int(config.cancel_grace_s * 1e6), payload_bytes=config.payload_bytes)
-        settings = RuntimeSettings(engine=engine, uncommitted_transitions=config.uncommitted_transitions)
+        settings = RuntimeSettings(
+            engine=engine,
+            uncommitted_transitions=config.uncommitted_transitions,
+            hot_runs=config.hot_runs,
+            evict_after_s=config.evict_after_s,
+        )
         runtime = Runtime(self._store, self._clock_us, random.random, self._server_id, settings)
         self._runtime = runtime
         server_epoch = await self._store.next_server_epoch()
@@ -192,6 +197,7 @@ class Server:
         await self._report_health()
         runtime.matching.drain_all()
         await self._grpc.stop(self.config.drain_s)
+        runtime.evictor.stop()
         runtime.timers.stop()
         runtime.matching.close()
         await runtime.health.close()
@@ -226,6 +232,7 @@ def _limits(config: ServerConfig, limits: Limits, engine: EngineSettings) -> dic
         "unconsumed_signals": engine.unconsumed_signals,
         "gate_body_bytes": engine.gate_body_bytes,
         "uncommitted_transitions": config.uncommitted_transitions,
+        "hot_runs": config.hot_runs,
     }
 
 

@@ -29,6 +29,10 @@ class ServerConfig(BaseSettings):
     cancel_grace_s: float = Field(default=30.0, ge=0, description="Time a cancelled attempt has to end by itself.")
     drain_s: float = Field(default=5.0, ge=0, description="Time calls have to end when the server stops.")
     uncommitted_transitions: int = Field(default=20_000, ge=100, description="Transitions that may wait for the disk.")
+    hot_runs: int = Field(default=20_000, ge=1, description="Open runs in memory; others that only wait are evicted.")
+    evict_after_s: float = Field(
+        default=10.0, gt=0, description="Time nothing must have happened to a run that is evicted though there is room."
+    )
     log_format: str = Field(default="console", pattern="^(console|json)$", description="Form of the log.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least level logged.")
 

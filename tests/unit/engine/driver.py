@@ -25,6 +25,7 @@ from holdfast_server.engine.payloads import PayloadBag
 from holdfast_server.engine.plan import Plan
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.settings import EngineSettings
+from holdfast_server.engine.snapshot import read_snapshot, write_snapshot
 from holdfast_server.engine.state import RunState, StepRecord
 from holdfast_server.engine.steps import task
 from holdfast_server.engine.views import waiting_on
@@ -207,8 +208,10 @@ class Play:
         self.now_us += round(seconds * SECOND_US)
 
     def restart(self) -> None:
-        """The server crashed: state is the fold, tasks and timers are what stands."""
-        self.run = fold(self.plan, self.events)
+        """The server crashed or the run was evicted: state is the fold, or its snapshot, and the rest what stands."""
+        folded = fold(self.plan, self.events)
+        self.run = read_snapshot(write_snapshot(folded)).state(self.plan)
+        assert self.run == folded, "a snapshot holds all of a state"
         self.outside = Outside()
         if self.run.open:
             self.outside.perform(self.run, standing(self.run))

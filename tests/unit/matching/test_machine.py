@@ -110,6 +110,9 @@ class Model:
         assert (known.number, known.state) == (attempt, "held")
         known.state = "returned"
 
+    def fetch(self, namespace: str, queue: str, handler: str) -> None:
+        raise AssertionError(f"nothing waits outside: {namespace} {queue} {handler}")
+
 
 class Machine(RuleBasedStateMachine):
     """Random lives of servers and workers."""

@@ -39,6 +39,7 @@ class FakeOwner:
     adoptions: list[tuple[int, str, int, str, int]] = field(default_factory=list)
     ended: list[tuple[int, str, int, str]] = field(default_factory=list)
     returned: list[tuple[int, str, int]] = field(default_factory=list)
+    fetched: list[tuple[str, str, str]] = field(default_factory=list)
     leases: Iterator[int] = field(default_factory=lambda: count(1))
     on_hand_out: Callable[[QueuedTask], None] = lambda task: None
 
@@ -67,6 +68,9 @@ class FakeOwner:
 
     def attempt_returned(self, run_key: int, path: str, attempt: int) -> None:
         self.returned.append((run_key, path, attempt))
+
+    def fetch(self, namespace: str, queue: str, handler: str) -> None:
+        self.fetched.append((namespace, queue, handler))
 
 
 def info(worker: str = "w1", session: str = "s1") -> WorkerInfo:

@@ -19,6 +19,7 @@ import structlog
 from holdfast.v1.history_pb2 import HistoryBatch
 from holdfast_server.store.port import (
     Commit,
+    Eviction,
     HistoryRow,
     NewRun,
     PayloadRow,
@@ -76,7 +77,8 @@ class _Group:
 
     @property
     def empty(self) -> bool:
-        return not self.entries and not self.commit.versions and not self.commit.updates
+        commit = self.commit
+        return not self.entries and not commit.versions and not commit.updates and not commit.evictions
 
 
 class Journal:
@@ -84,8 +86,10 @@ class Journal:
 
     Args:
         store: where it goes.
-        on_failure: told of a failed commit with all entries that may not be on disk, before any caller hears of it.
+        on_failure: told of a failed commit with all entries that may not be on disk, and the keys of the runs whose
+            evictions may not be, before any caller hears of it.
         on_conflict: told of an entry the store refuses for what it says, before any caller hears of its group.
+        on_evicted: told after a commit which runs may leave the memory: those keys whose eviction it had.
         on_group: called after each commit, when effects have happened and before callers go on.
         lazy_delay_s: longest wait of lazy events.
         limit: transitions that may wait.
@@ -94,8 +98,9 @@ class Journal:
     def __init__(
         self,
         store: Store,
-        on_failure: Callable[[StoreError, Sequence[Entry]], None],
+        on_failure: Callable[[StoreError, Sequence[Entry], Sequence[int]], None],
         on_conflict: Callable[[StoreConflictError, Entry], None],
+        on_evicted: Callable[[Sequence[int]], None],
         on_group: Callable[[], None],
         lazy_delay_s: float = 0.005,
         limit: int = 20_000,
@@ -103,6 +108,7 @@ class Journal:
         self._store = store
         self._on_failure = on_failure
         self._on_conflict = on_conflict
+        self._on_evicted = on_evicted
         self._on_group = on_group
         self._lazy_delay_s = lazy_delay_s
         self._limit = limit
@@ -175,6 +181,18 @@ class Journal:
         """Writes a run's row with the open group."""
         self._open.commit.updates.append(update)
         self._wake_now()
+
+    def evict(self, eviction: Eviction, update: RunUpdate) -> None:
+        """Writes with the open group that a run leaves the memory."""
+        self._open.commit.evictions[eviction.key] = eviction
+        self.update(update)
+
+    def revive(self, update: RunUpdate) -> None:
+        """Writes with the open group that a run that was evicted, or is about to be, is in memory."""
+        commit = self._open.commit
+        commit.evictions.pop(update.key, None)
+        commit.revivals.append(update.key)
+        self.update(update)
 
     def version(self, row: VersionRow) -> None:
         """Writes a version of a workflow with the open group."""
@@ -249,6 +267,8 @@ class Journal:
                 self._drop(refused[key], entry)
             else:
                 entry.writer.committed(entry)
+        if commit.evictions:
+            self._on_evicted(list(commit.evictions))
         for waiter in group.waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -265,6 +285,10 @@ class Journal:
         refused: dict[int, StoreConflictError] = {}
         if group.commit.versions:
             await self._store.commit(Commit(versions=group.commit.versions))
+        # Nothing hangs on an eviction: it is tried again later.
+        for key in group.commit.evictions:
+            group.commit.updates = [one for one in group.commit.updates if one.key != key or one.hot]
+        group.commit.evictions.clear()
         parts = _by_run(group)
         # In the order in which they came in: a run that frees a business key is before the one that takes it.
         waiting = [list(group.entries)]
@@ -288,6 +312,7 @@ class Journal:
             commit = self._open.commit
             commit.payloads = [one for one in commit.payloads if one.run_key != key]
             commit.updates = [one for one in commit.updates if one.key != key]
+            commit.revivals = [one for one in commit.revivals if one != key]
             entry.pinned += after.pinned
         self._on_conflict(error, entry)
 
@@ -295,7 +320,8 @@ class Journal:
         """Drops the group and the open one: what was decided on top of the failed group is void with it."""
         after = self._open
         self._open = _Group()
-        self._on_failure(error, [*group.entries.values(), *after.entries.values()])
+        evictions = [*group.commit.evictions, *after.commit.evictions]
+        self._on_failure(error, [*group.entries.values(), *after.entries.values()], evictions)
         for one in (group, after):
             for waiter in one.waiters:
                 if not waiter.done():
@@ -314,6 +340,8 @@ def _by_run(group: _Group) -> dict[int, Commit]:
         parts[payload.run_key].payloads.append(payload)
     for update in whole.updates:
         parts[update.key].updates.append(update)
+    for key in whole.revivals:
+        parts[key].revivals.append(key)
     return parts
 
 
@@ -324,4 +352,5 @@ def _joined(parts: Sequence[Commit]) -> Commit:
         history=[row for part in parts for row in part.history],
         payloads=[payload for part in parts for payload in part.payloads],
         updates=[update for part in parts for update in part.updates],
+        revivals=[key for part in parts for key in part.revivals],
     )

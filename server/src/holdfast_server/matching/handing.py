@@ -53,6 +53,13 @@ class Handing:
         queue.add(task)
         self._unserved[queue] = None
 
+    def set_aside(self, run_key: int) -> None:
+        """A run leaves the memory: its attempts, all of which wait, do so outside."""
+        for task in self._open.of_run(run_key):
+            queue = self.queue(task.namespace, task.queue)
+            queue.outside.add(task.handler, 1, task.since_us)
+            self.drop(task)
+
     def lease(self, task: QueuedTask, worker: Worker, number: int, token: bytes, now_us: int) -> Lease:
         """An attempt that is not open is in a worker's hands by an earlier server; without a token it is inherited."""
         self._open.put(task)
@@ -132,7 +139,7 @@ class Handing:
                 poll.group.ready.pop(poll, None)
             elif poll not in poll.group.ready:
                 poll.queue.make_ready(poll)
-                if poll.queue.lines:
+                if poll.queue.lines or poll.queue.outside:
                     self._unserved[poll.queue] = None
 
     # -- handing out -------------------------------------------------------------------------------------------------
@@ -144,6 +151,8 @@ class Handing:
         those whose polls are parked.
         """
         answer = Answer()
+        if queue.outside:
+            self._fetch(queue, group)
         lines = queue.lines_for(group.handlers)
         if not lines:
             return answer
@@ -184,6 +193,8 @@ class Handing:
         polls = 0
         lines_served: dict[Line, None] = {}
         for number, group in enumerate(queue.groups.values()):
+            if group.ready and queue.outside:
+                self._fetch(queue, group)
             if group.ready and (lines := queue.lines_for(group.handlers)):
                 turns.append((0, number, group, Feed(lines)))
                 polls += len(group.ready)
@@ -216,6 +227,10 @@ class Handing:
         finally:
             for poll in served:
                 self.answer(poll)
+
+    def _fetch(self, queue: TaskQueue, group: Group) -> None:
+        for handler in queue.wanted_from_outside(group.handlers):
+            self._owner.fetch(queue.namespace, queue.name, handler)
 
     def _full(self, answer: Answer) -> bool:
         return answer.size_bytes > self._full_bytes or len(answer.tasks) >= self._settings.answer_tasks
@@ -265,6 +280,26 @@ class Handing:
         answer.leases.append(lease)
         answer.size_bytes += handed.size_bytes
         return True
+
+    # -- outside of the memory ---------------------------------------------------------------------------------------
+
+    def waits_outside(self, namespace: str, name: str, handler: str, count: int, oldest_us: int) -> None:
+        """Attempts of runs that are not in memory wait."""
+        queue = self.queue(namespace, name)
+        queue.outside.add(handler, count, oldest_us)
+        self._unserved[queue] = None
+
+    def came_back(self, namespace: str, name: str, handler: str) -> None:
+        """One of them is in memory."""
+        queue = self._queues.get((namespace, name))
+        if queue is not None:
+            queue.outside.came_back(handler)
+
+    def fetched(self, namespace: str, name: str, handler: str, next_us: int | None) -> None:
+        """The owner has fetched some of them."""
+        queue = self.queue(namespace, name)
+        queue.outside.fetched(handler, next_us)
+        self._unserved[queue] = None
 
     # -- queues ------------------------------------------------------------------------------------------------------
 

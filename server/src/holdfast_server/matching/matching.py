@@ -15,7 +15,7 @@ from holdfast_server.matching import summaries
 from holdfast_server.matching.details import HeartbeatDetails
 from holdfast_server.matching.handing import Handing
 from holdfast_server.matching.keeping import Keeping
-from holdfast_server.matching.leases import LEASED, Lease, QueuedTask
+from holdfast_server.matching.leases import LEASED, WAITING, Lease, QueuedTask
 from holdfast_server.matching.owner import Adopted, HandedOut, Owner
 from holdfast_server.matching.queues import Answer, ParkedPoll, TaskQueue
 from holdfast_server.matching.settings import MatchingSettings
@@ -128,6 +128,28 @@ class Matching:
         self._details.drop_run(run_key)
         if self._handing.stirred:
             self._arm()
+
+    def waiting_of(self, run_key: int) -> list[QueuedTask] | None:
+        """The attempts of a run that wait; None if a worker has one of them."""
+        tasks = self._handing.of_run(run_key)
+        return None if any(task.place != WAITING for task in tasks) else tasks
+
+    def set_aside(self, run_key: int) -> None:
+        """A run leaves the memory, and none of its attempts is in a worker's hands; `came_back` is said of each."""
+        self._handing.set_aside(run_key)
+
+    def waits_outside(self, namespace: str, queue: str, handler: str, count: int, oldest_us: int) -> None:
+        """Attempts of runs that left the memory of an earlier server wait."""
+        self._handing.waits_outside(namespace, queue, handler, count, oldest_us)
+
+    def came_back(self, namespace: str, queue: str, handler: str) -> None:
+        """An attempt that waited outside is in memory, and offered."""
+        self._handing.came_back(namespace, queue, handler)
+
+    def fetched(self, namespace: str, queue: str, handler: str, next_us: int | None) -> None:
+        """What the owner was asked to fetch is offered; `next_us` is when the next one that waits was queued."""
+        self._handing.fetched(namespace, queue, handler, next_us)
+        self.dispatch()
 
     def request_cancel(self, run_key: int, path: str, attempt: int) -> None:
         """The worker that has the attempt is told to stop, at its next heartbeat."""

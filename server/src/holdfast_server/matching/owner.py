@@ -58,3 +58,6 @@ class Owner(Protocol):
 
     def attempt_returned(self, run_key: int, path: str, attempt: int) -> None:
         """The attempt goes back to its queue and is not used up; it will be offered again."""
+
+    def fetch(self, namespace: str, queue: str, handler: str) -> None:
+        """Workers have time for attempts that wait outside: some are to be offered, and then `fetched` to be said."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from holdfast.v1.task_pb2 import Task
 from holdfast_server.matching.leases import Lease, QueuedTask
 from holdfast_server.matching.lines import Line
+from holdfast_server.matching.outside import Outside
 from holdfast_server.matching.workers import Worker
 
 __all__ = ["Answer", "Group", "ParkedPoll", "TaskQueue"]
@@ -71,9 +72,10 @@ class TaskQueue:
         lines: tasks by handler; handlers for which none waits may be missing.
         groups: who serves it, by the set of handlers.
         running: tasks from here that workers have.
+        outside: tasks of runs that are not in memory.
     """
 
-    __slots__ = ("_turns", "groups", "lines", "name", "namespace", "running")
+    __slots__ = ("_turns", "groups", "lines", "name", "namespace", "outside", "running")
 
     def __init__(self, namespace: str, name: str) -> None:
         self.namespace = namespace
@@ -81,12 +83,13 @@ class TaskQueue:
         self.lines: dict[str, Line] = {}
         self.groups: dict[frozenset[str], Group] = {}
         self.running = 0
+        self.outside = Outside()
         self._turns = 0
 
     @property
     def idle(self) -> bool:
         """Whether nobody and nothing is here."""
-        return not self.groups and not self.running and not self.waiting
+        return not self.groups and not self.running and not self.waiting and not self.outside
 
     @property
     def waiting(self) -> int:
@@ -120,9 +123,24 @@ class TaskQueue:
         return found
 
     def oldest_us(self) -> int | None:
-        """When the task that has waited longest was queued; None if none waits."""
+        """When the task that has waited longest was queued, in memory or outside; None if none waits."""
         heads = [head.since_us for line in self.lines.values() if (head := line.oldest()) is not None]
+        outside_us = self.outside.oldest_us()
+        if outside_us is not None:
+            heads.append(outside_us)
         return min(heads, default=None)
+
+    def wanted_from_outside(self, handlers: frozenset[str]) -> list[str]:
+        """For which of these handlers tasks are to be fetched now."""
+        wanted = []
+        for handler in self.outside.handlers():
+            if handler in handlers:
+                line = self.lines.get(handler)
+                head = line.oldest() if line is not None else None
+                waiting = line.waiting if line is not None else 0
+                if self.outside.wanted(handler, waiting, None if head is None else head.since_us):
+                    wanted.append(handler)
+        return wanted
 
     def serves(self, handler: str) -> bool:
         """Whether a worker serves the handler here."""

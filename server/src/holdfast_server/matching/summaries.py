@@ -14,10 +14,11 @@ def of_queue(queue: TaskQueue) -> QueueSummary:
     """A queue for people."""
     workers = list(queue.workers())
     oldest_us = queue.oldest_us()
-    unserved = [handler for handler, line in queue.lines.items() if line.waiting and not queue.serves(handler)]
+    waiting = {handler for handler, line in queue.lines.items() if line.waiting} | set(queue.outside.handlers())
+    unserved = [handler for handler in waiting if not queue.serves(handler)]
     return QueueSummary(
         queue=queue.name,
-        queued=queue.waiting,
+        queued=queue.waiting + queue.outside.waiting,
         running=queue.running,
         oldest_time=_timestamp(oldest_us),
         workers=len(workers),

@@ -17,7 +17,9 @@ from holdfast_server.rpc import paging
 from holdfast_server.rpc.errors import Context, mapped, streamed
 from holdfast_server.rpc.run_service.base import Parts
 from holdfast_server.rpc.validation import actor_of
+from holdfast_server.runtime.eviction import NEVER_US
 from holdfast_server.runtime.feeds import Subscription
+from holdfast_server.runtime.open_gates import FIRST, OpenGates, Place
 from holdfast_server.runtime.pieces import filled_bytes, in_pieces, payloads_in, plain_bytes
 from holdfast_server.runtime.starting import request_hash
 
@@ -25,8 +27,8 @@ __all__ = ["GateService"]
 
 FLUSH_S = 0.1
 """Watchers get changes at most this often: people read them."""
-NEVER_US = 2**62
-"""Gates without a deadline come last."""
+PAGE = 1_000
+"""Gates read at once for those who begin to watch."""
 
 
 class GateService(GateServiceServicer):
@@ -37,6 +39,7 @@ class GateService(GateServiceServicer):
         self._reading = parts.reading
         self._changes = parts.changes
         self._validator = parts.validator
+        self._open_gates = OpenGates(parts.runtime)
 
     @mapped
     async def ListGates(self, request: pb.ListGatesRequest, _context: Context) -> pb.ListGatesResponse:
@@ -44,33 +47,20 @@ class GateService(GateServiceServicer):
         namespace = self._validator.namespace(request.namespace)
         size = self._validator.page_size(request.page_size)
         position = paging.decode("gates", request.page_token, int, int, str, str)
+        after = FIRST
+        if position is not None:
+            after = (int(position[0]), int(position[1]), str(position[2]), str(position[3]))
         if request.run_id:
             run, _why = await self._reading.state(namespace, self._validator.name("run_id", request.run_id))
-            gates = list(views.gates_of(run))
+            gates = [gate for gate in views.gates_of(run) if not request.workflow or gate.workflow == request.workflow]
+            placed = sorted(((_place(gate), gate) for gate in gates), key=lambda one: one[0])
+            placed = [one for one in placed if one[0] > after][: size + 1]
         else:
-            gates = self._open_gates(namespace)
-        if request.workflow:
-            gates = [gate for gate in gates if gate.workflow == request.workflow]
-        placed = sorted((_place(gate), gate.run_id, gate.step_path, index) for index, gate in enumerate(gates))
-        if position is not None:
-            after = ((int(position[0]), int(position[1])), str(position[2]), str(position[3]))
-            placed = [one for one in placed if one[:3] > after]
+            placed = await self._open_gates.page(namespace, request.workflow, after, size + 1)
         await self._runtime.journal.durable()
-        page = next(in_pieces([gates[one[3]] for one in placed[:size]], plain_bytes), [])
-        token = ""
-        if len(placed) > len(page):
-            (deadline, opened), run_id, path, _index = placed[len(page) - 1]
-            token = paging.encode("gates", deadline, opened, run_id, path)
+        page = next(in_pieces([gate for _where, gate in placed[:size]], plain_bytes), [])
+        token = paging.encode("gates", *placed[len(page) - 1][0]) if len(placed) > len(page) else ""
         return pb.ListGatesResponse(gates=page, next_page_token=token)
-
-    def _open_gates(self, namespace: str) -> list[Gate]:
-        return [
-            gate
-            for host in self._runtime.residence
-            if host.state.namespace == namespace and host.state.open and not host.stale
-            for gate in views.gates_of(host.state)
-            if gate.state == GateState.GATE_STATE_OPEN
-        ]
 
     @mapped
     async def GetGate(self, request: pb.GetGateRequest, _context: Context) -> pb.GetGateResponse:
@@ -149,7 +139,7 @@ class GateService(GateServiceServicer):
                         yield answer
                     continue
                 gates = await self._changed(namespace, subscription.take())
-                async for answer in self._answers(gates, subscription, reset=False):
+                async for answer in self._answers(gates, subscription):
                     yield answer
                 await asyncio.sleep(FLUSH_S)
         finally:
@@ -159,25 +149,30 @@ class GateService(GateServiceServicer):
         self, namespace: str, subscription: Subscription
     ) -> AsyncGenerator[pb.WatchGatesResponse, None]:
         subscription.restart()
-        gates = self._open_gates(namespace)
-        if not gates:
-            cursor = self._runtime.gates_feed.cursor(subscription)
-            yield pb.WatchGatesResponse(reset=True, cursor=cursor, live=True)
-        async for answer in self._answers(gates, subscription, reset=True):
-            yield answer
+        cursor = self._runtime.gates_feed.cursor(subscription)
+        after = FIRST
+        reset = True
+        while True:
+            page = await self._open_gates.page(namespace, "", after, PAGE)
+            await self._runtime.journal.durable()
+            for piece in in_pieces([gate for _where, gate in page], plain_bytes):
+                yield pb.WatchGatesResponse(reset=reset, gates=piece)
+                reset = False
+            if len(page) < PAGE:
+                break
+            after = page[-1][0]
+        # The cursor is behind all of them, so it comes last.
+        yield pb.WatchGatesResponse(reset=reset, cursor=cursor, live=True)
 
     async def _answers(
-        self, gates: Sequence[Gate], subscription: Subscription, *, reset: bool
+        self, gates: Sequence[Gate], subscription: Subscription
     ) -> AsyncGenerator[pb.WatchGatesResponse, None]:
         """Gates in as many messages as they need; the last has the cursor, since it is behind all of them."""
         await self._runtime.journal.durable()
         cursor = self._runtime.gates_feed.cursor(subscription)
         pieces = list(in_pieces(gates, plain_bytes))
         for number, piece in enumerate(pieces, 1):
-            last = number == len(pieces)
-            yield pb.WatchGatesResponse(
-                reset=reset and number == 1, gates=piece, cursor=cursor if last else "", live=last or not reset
-            )
+            yield pb.WatchGatesResponse(gates=piece, cursor=cursor if number == len(pieces) else "", live=True)
 
     async def _changed(self, namespace: str, keys: list[tuple[int, str]]) -> list[Gate]:
         gates: list[Gate] = []
@@ -189,7 +184,7 @@ class GateService(GateServiceServicer):
                 row = await self._runtime.store.run_by_key(key)
                 if row is None:
                     continue
-                run = await self._reading.closed(row.namespace, row.run_id)
+                _key, run = await self._reading.stored(row.namespace, row.run_id)
             if run.namespace != namespace:
                 continue
             try:
@@ -200,6 +195,6 @@ class GateService(GateServiceServicer):
         return gates
 
 
-def _place(gate: Gate) -> tuple[int, int]:
+def _place(gate: Gate) -> Place:
     deadline = timestamp_us(gate.deadline_time) if gate.HasField("deadline_time") else NEVER_US
-    return deadline, timestamp_us(gate.open_time)
+    return deadline, timestamp_us(gate.open_time), gate.run_id, gate.step_path

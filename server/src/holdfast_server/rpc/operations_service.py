@@ -71,6 +71,7 @@ class OperationsService(OperationsServiceServicer):
             health_message=runtime.health.message,
             store=runtime.store.description,
             schema_version=runtime.store.schema_version,
-            open_runs=sum(1 for host in runtime.residence if host.state.open),
+            open_runs=await runtime.store.open_run_count(),
+            hot_runs=len(runtime.residence),
             limits=[pb.Limit(name=name, value=value) for name, value in sorted(facts.limits.items())],
         )

@@ -79,14 +79,16 @@ class Changes:
         runtime.check_writable()
         contradictions = runtime.mending.contradictions
         while True:
-            host = runtime.residence.by_id(namespace, run_id)
+            host = await self._reading.open_run(namespace, run_id)
             if host is None:
-                closed = await self._reading.closed(namespace, run_id)
+                key, closed = await self._reading.stored(namespace, run_id)
                 seq = repeated_seq(closed, request_id, request_hash)
                 if seq is not None:
                     return Changed(None, closed, seq, contradictions)
+                if isinstance(command, Retry):
+                    await self._check_key_is_free(closed)
                 # Only RetryRun does anything with a closed run; the engine refuses the rest with its reasons.
-                host = await self._reading.bring_back(namespace, run_id, closed)
+                host = self._reading.bring_back(key, closed)
             bag = runtime.bag_now(host)
             if bag is None:
                 bag = await runtime.bag(host)
@@ -95,8 +97,6 @@ class Changes:
         seq = repeated_seq(host.state, request_id, request_hash)
         if seq is not None:
             return Changed(host, host.state, seq, contradictions)
-        if isinstance(command, Retry):
-            self._check_key_is_free(host)
         mark = RequestMark(id=request_id, hash=request_hash) if request_id else None
         try:
             decision = runtime.apply(host, command, bag, actor, mark)
@@ -105,12 +105,18 @@ class Changes:
                 runtime.residence.remove(host)
         return Changed(host, host.state, decision.first_seq or host.state.seq, contradictions)
 
-    def _check_key_is_free(self, host: RunHost) -> None:
-        run = host.state
-        other = self._runtime.residence.by_business_key(run.namespace, run.plan.workflow, run.key) if run.key else None
-        if other is not None and other is not host:
-            message = f"key {run.key!r} belongs to the open run {other.state.run_id!r} by now"
-            raise Refused(ErrorReason.ERROR_REASON_KEY_IN_USE, message, {"run_id": other.state.run_id, "key": run.key})
+    async def _check_key_is_free(self, run: RunState) -> None:
+        if not run.key:
+            return
+        rows = await self._runtime.store.open_runs_by_key(run.namespace, [(run.plan.workflow, run.key)])
+        found = [row.run_id for row in rows]
+        other = self._runtime.residence.by_business_key(run.namespace, run.plan.workflow, run.key)
+        if other is not None:
+            found.append(other.state.run_id)  # its start may not be on disk yet
+        for run_id in found:
+            if run_id != run.run_id:
+                message = f"key {run.key!r} belongs to the open run {run_id!r} by now"
+                raise Refused(ErrorReason.ERROR_REASON_KEY_IN_USE, message, {"run_id": run_id, "key": run.key})
 
 
 def repeated_seq(run: RunState, request_id: str, request_hash: bytes) -> int | None:

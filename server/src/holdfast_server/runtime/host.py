@@ -2,15 +2,25 @@
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum
 
 from holdfast.v1.history_pb2 import HistoryEvent
-from holdfast.v1.run_pb2 import RunOutcome
-from holdfast_server.engine.effects import Timer
 from holdfast_server.engine.state import RunState
 from holdfast_server.journal.group_commit import Entry
 from holdfast_server.timers.heap import TimerHandle
 
-__all__ = ["RunHost", "Watcher"]
+__all__ = ["OnDisk", "RunHost", "Watcher"]
+
+
+class OnDisk(Enum):
+    """As what the disk has a run that is in memory."""
+
+    HOT = "hot"
+    LEAVING = "leaving"
+    """Its eviction is on its way to the disk."""
+    EVICTED = "evicted"
+    UNKNOWN = "unknown"
+    """One or the other: a commit failed."""
 
 
 class Watcher:
@@ -55,21 +65,25 @@ class RunHost:
         stale: True if the state is void and has to be folded again before the run decides anything.
         quarantined: why the run does not decide any more; empty if it does.
         gone: True if the run turned out not to be on disk, so that there is no such run.
+        on_disk: what an eviction or a change has to write.
         timers: handles of its timers by (path, timer).
-        closers: told how the run ended; None if it is gone.
+        pins: how many are about to change it; it must not leave the memory meanwhile.
+        touched: the evictor's tick when events of it were written last.
     """
 
     __slots__ = (
-        "closers",
         "durable_seq",
         "gone",
         "key",
         "loading",
         "on_committed",
+        "on_disk",
+        "pins",
         "quarantined",
         "stale",
         "state",
         "timers",
+        "touched",
         "watchers",
     )
 
@@ -81,8 +95,10 @@ class RunHost:
         self.stale = False
         self.quarantined = ""
         self.gone = False
-        self.timers: dict[tuple[str, str], TimerHandle[tuple[int, str, Timer]]] = {}
-        self.closers: list[Callable[[RunOutcome | None], None]] | None = None
+        self.on_disk = OnDisk.HOT
+        self.pins = 0
+        self.touched = 0
+        self.timers: dict[tuple[str, str], TimerHandle[tuple[int, str, str]]] = {}
         self.watchers: list[Watcher] | None = None
         self.loading: asyncio.Future[None] | None = None
 

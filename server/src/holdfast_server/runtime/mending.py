@@ -15,8 +15,7 @@ from holdfast_server.engine import effects as fx
 from holdfast_server.engine.commands import Command
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.journal.group_commit import Entry
-from holdfast_server.runtime.host import RunHost
-from holdfast_server.runtime.residence import fold_run
+from holdfast_server.runtime.host import OnDisk, RunHost
 from holdfast_server.store.port import StoreConflictError, StoreError
 
 if TYPE_CHECKING:  # they refer to each other
@@ -76,8 +75,9 @@ class Mending:
 
     # -- the disk fails ----------------------------------------------------------------------------------------------
 
-    def commit_failed(self, error: StoreError, entries: Sequence[Entry]) -> None:
+    def commit_failed(self, error: StoreError, entries: Sequence[Entry], evictions: Sequence[int]) -> None:
         """Nobody knows whether these are on disk: their runs are folded again before they decide anything."""
+        self._runtime.evictor.failed(evictions)
         keys: dict[int, None] = {}
         for entry in entries:
             self._unpin(entry)
@@ -123,7 +123,7 @@ class Mending:
         try:
             # What it decided before the fault may still be on its way to the disk.
             await runtime.journal.durable()
-            run = await fold_run(runtime.store, runtime.catalog, host.key)
+            run = await runtime.folder.run(host.key)
         finally:
             host.loading.set_result(None)
             host.loading = None
@@ -134,13 +134,14 @@ class Mending:
         host.state = run
         host.durable_seq = run.seq
         host.stale = False
+        host.on_disk = OnDisk.UNKNOWN
         if not run.open:
             runtime.closed(host)
         elif not host.quarantined:
             runtime.residence.claim_key(host)
             for effect in fx.standing(run):
                 runtime.perform(host, effect)
-            asyncio.get_running_loop().call_soon(runtime.matching.dispatch)
+            runtime.dispatch_soon()
         _wake_watchers(host)
 
     async def _reload_all(self, keys: Sequence[int] | dict[int, None]) -> None:
@@ -160,8 +161,7 @@ class Mending:
         host.gone = True
         self._runtime.residence.remove(host)
         self._runtime.drop_outside(host)
-        closers, host.closers = host.closers, None
-        for closer in closers or ():
+        for closer in self._runtime.closers.take(host.state.namespace, host.state.run_id):
             closer(None)
         _wake_watchers(host)
 

@@ -14,11 +14,10 @@ from holdfast_server.engine.json_values import decode_exact, encode
 from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.run_names import RunNames
-from holdfast_server.engine.state import RunState
+from holdfast_server.engine.state import OPEN_RUN, RunState
 from holdfast_server.engine.times import timestamp
 from holdfast_server.runtime.host import RunHost, Watcher
 from holdfast_server.runtime.pieces import payloads_in
-from holdfast_server.runtime.residence import fold_run
 from holdfast_server.runtime.runtime import Runtime
 from holdfast_server.store.port import RunRow
 
@@ -51,27 +50,42 @@ class Reading:
             raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": run_id})
         return row
 
-    async def closed(self, namespace: str, run_id: str) -> RunState:
-        """The state of a run that is not in memory.
+    async def stored(self, namespace: str, run_id: str) -> tuple[int, RunState]:
+        """Key and state of a run as it is on disk; it is closed, or evicted, or was when the disk was read.
 
         Raises:
             Refused: RUN_NOT_FOUND.
             StoreError: the disk does not answer.
         """
         row = await self.row(namespace, run_id)
-        run = await fold_run(self._runtime.store, self._runtime.catalog, row.key)
+        run = await self._runtime.folder.run(row.key)
         if run is None:
             message = f"run {run_id!r} has no history"
             raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": run_id})
-        return run
+        return row.key, run
 
-    async def bring_back(self, namespace: str, run_id: str, run: RunState) -> RunHost:
-        """A closed run, in memory again so that a command can be tried on it."""
+    async def open_run(self, namespace: str, run_id: str) -> RunHost | None:
+        """A run in memory, brought there if it was evicted; None if it is closed.
+
+        Raises:
+            Refused: RUN_NOT_FOUND.
+            StoreError: the disk does not answer.
+        """
+        host = self._runtime.residence.by_id(namespace, run_id)
+        if host is not None:
+            return host
         row = await self.row(namespace, run_id)
-        present = self._runtime.residence.by_id(namespace, run_id)
+        host = self._runtime.residence.by_key(row.key)
+        if host is None and row.state in OPEN_RUN:
+            host = await self._runtime.loading.one(row.key)
+        return host
+
+    def bring_back(self, key: int, run: RunState) -> RunHost:
+        """A closed run, in memory again so that a command can be tried on it."""
+        present = self._runtime.residence.by_key(key)
         if present is not None:
             return present
-        host = self._runtime.residence.add(row.key, run, claims_key=False)
+        host = self._runtime.residence.add(key, run, claims_key=False)
         host.durable_seq = run.seq
         return host
 
@@ -84,7 +98,7 @@ class Reading:
         """
         host = self._runtime.residence.by_id(namespace, run_id)
         if host is None:
-            return await self.closed(namespace, run_id), ""
+            return (await self.stored(namespace, run_id))[1], ""
         while host.stale or host.durable_seq < host.state.seq:
             if host.stale:
                 await self._runtime.bag(host)
@@ -162,7 +176,7 @@ class Reading:
             Refused: RUN_NOT_FOUND.
             StoreError: the disk does not answer.
         """
-        host = self._runtime.residence.by_id(namespace, run_id)
+        host = await self.open_run(namespace, run_id)
         if host is None:
             key = (await self.row(namespace, run_id)).key
             async for events in self._from_disk(key, after_seq):
@@ -211,7 +225,7 @@ class Reading:
             Refused: RUN_NOT_FOUND.
             StoreError: the disk does not answer.
         """
-        return views.outcome(await self.closed(namespace, run_id))
+        return views.outcome((await self.stored(namespace, run_id))[1])
 
     def summary_of(self, host: RunHost) -> RunSummary:
         """What lists show of a run in memory."""
@@ -232,6 +246,7 @@ class Reading:
             start_time=timestamp(row.start_time_us),
             run_epoch=row.run_epoch,
             last_seq=row.last_seq,
+            waiting_reason=row.waiting_reason,  # type: ignore[arg-type]
             status_message=row.status_message,
         )
         if row.close_time_us:

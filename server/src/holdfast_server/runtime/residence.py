@@ -1,42 +1,13 @@
-"""The runs in memory: found by key, id and business key; folded from disk, let go when closed."""
+"""The runs in memory: found by key, id and business key."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from holdfast.v1.history_pb2 import HistoryBatch
-from holdfast_server.engine.evolve import evolve, start_state
 from holdfast_server.engine.state import RunState
 from holdfast_server.journal.group_commit import Entry
-from holdfast_server.runtime.catalog import Catalog
 from holdfast_server.runtime.host import RunHost
-from holdfast_server.store.port import Store, StoreCorruptError
 
-__all__ = ["Residence", "fold_run"]
-
-
-async def fold_run(store: Store, catalog: Catalog, key: int) -> RunState | None:
-    """The state of a run from its history on disk; None if it has none.
-
-    Raises:
-        StoreError: the disk does not answer.
-        StoreCorruptError: the history does not fold.
-    """
-    rows = await store.history(key)
-    if not rows:
-        return None
-    run: RunState | None = None
-    for row in rows:
-        for event in HistoryBatch.FromString(row.blob).events:
-            if run is None:
-                started = event.run_started
-                plan = await catalog.plan(started.namespace, started.workflow, started.version)
-                run = start_state(plan, event)
-            else:
-                try:
-                    evolve(run, event)
-                except (ValueError, KeyError) as error:
-                    message = f"the history of run {run.run_id} does not fold: {error}"
-                    raise StoreCorruptError(message) from error
-    return run
+__all__ = ["Residence"]
 
 
 class Residence:
@@ -44,7 +15,8 @@ class Residence:
 
     def __init__(self, on_committed: Callable[[RunHost, Entry], None]) -> None:
         self._on_committed = on_committed
-        self._by_key: dict[int, RunHost] = {}
+        # Not a dict: taking the first entry of a dict over and over passes by all that were taken before.
+        self._by_key: OrderedDict[int, RunHost] = OrderedDict()
         self._by_id: dict[tuple[str, str], RunHost] = {}
         self._by_business_key: dict[tuple[str, str, str], RunHost] = {}
 
@@ -53,6 +25,12 @@ class Residence:
 
     def __iter__(self) -> Iterator[RunHost]:
         return iter(list(self._by_key.values()))
+
+    def next_in_turn(self) -> RunHost:
+        """The run whose turn it is to be looked at; it is the last then. There must be one."""
+        key, host = next(iter(self._by_key.items()))
+        self._by_key.move_to_end(key)
+        return host
 
     def add(self, key: int, run: RunState, *, claims_key: bool = True) -> RunHost:
         """Takes in a run; a closed one has no claim on its business key."""
@@ -91,5 +69,5 @@ class Residence:
         return self._by_id.get((namespace, run_id))
 
     def by_business_key(self, namespace: str, workflow: str, key: str) -> RunHost | None:
-        """The open run that has a business key."""
+        """The open run in memory that has a business key; one that was evicted may have it too."""
         return self._by_business_key.get((namespace, workflow, key))

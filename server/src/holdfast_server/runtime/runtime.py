@@ -21,17 +21,26 @@ from holdfast_server.engine.settings import EngineSettings
 from holdfast_server.engine.turn import Entropy
 from holdfast_server.journal.group_commit import Entry, Journal
 from holdfast_server.matching.matching import Matching, QueuedTask
+from holdfast_server.runtime.backlog import Backlog
 from holdfast_server.runtime.catalog import Catalog
+from holdfast_server.runtime.closers import Closers
+from holdfast_server.runtime.eviction import Evictor
 from holdfast_server.runtime.feeds import Feed
+from holdfast_server.runtime.folding import Folder
 from holdfast_server.runtime.health import Health
-from holdfast_server.runtime.host import RunHost
+from holdfast_server.runtime.host import OnDisk, RunHost
+from holdfast_server.runtime.loading import Loading
 from holdfast_server.runtime.mending import Mending, quarantined
 from holdfast_server.runtime.payload_cache import PayloadCache
 from holdfast_server.runtime.residence import Residence
+from holdfast_server.runtime.wakes import WAKE, Wakes
 from holdfast_server.store.port import PayloadRow, RunUpdate, Store, StoreError
 from holdfast_server.timers.service import TimerService
 
-__all__ = ["Runtime", "RuntimeSettings"]
+__all__ = ["Due", "Runtime", "RuntimeSettings"]
+
+Due = tuple[int, str, str]
+"""What a timer is for: run key, path, and `Timer` or `WAKE`."""
 
 log = structlog.get_logger("holdfast.runtime")
 
@@ -43,6 +52,10 @@ class RuntimeSettings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     uncommitted_transitions: int = 20_000
     lazy_delay_s: float = 0.005
+    hot_runs: int = 20_000
+    """Runs in memory; those beyond it leave as soon as they only wait."""
+    evict_after_s: float = 10.0
+    """Seconds after which runs leave that only wait, also when there is room."""
     batch_items: int = 1_000
     """Items in a batch of starts, signals or results."""
 
@@ -55,6 +68,8 @@ class Runtime:
         journal: its one writer.
         catalog: the workflows.
         residence: the runs in memory.
+        closers: who waits for the end of runs.
+        folder, loading, evictor, wakes, backlog: how runs leave the memory and come back.
         matching: queues and workers; wired in `app.py`.
         runs_feed, gates_feed: changes for those who watch.
     """
@@ -73,16 +88,23 @@ class Runtime:
             store,
             self.mending.commit_failed,
             self.mending.contradicted,
+            self._evicted,
             self._group_done,
             settings.lazy_delay_s,
             settings.uncommitted_transitions,
         )
         self.catalog = Catalog(store, self.journal, clock_us)
         self.payloads = PayloadCache(store)
+        self.folder = Folder(store, self.catalog)
         self.residence = Residence(self._committed)
+        self.closers = Closers()
+        self.loading = Loading(self)
+        self.evictor = Evictor(self, settings.hot_runs, settings.evict_after_s)
+        self.wakes = Wakes(self)
+        self.backlog = Backlog(self)
         self.runs_feed = Feed(server_id)
         self.gates_feed = Feed(server_id)
-        self.timers: TimerService[tuple[int, str, fx.Timer]] = TimerService(clock_us, self._due)
+        self.timers: TimerService[Due] = TimerService(clock_us, self._due)
         self.matching: Matching
         self.last_key = 0
         self._background: set[asyncio.Task[None]] = set()
@@ -129,18 +151,22 @@ class Runtime:
             StoreError: the disk does not answer.
             Refused: RUN_NOT_FOUND if the run turns out not to be on disk.
         """
-        while True:
-            bag = self.bag_now(host)
-            if bag is not None:
-                return bag
-            if host.stale:
-                await self.mending.reload(host)
-                continue
-            hashes = needs(host.state)
-            loaded = await self.payloads.load(hashes)
-            # Meanwhile it may have come to need more, or been dropped.
-            if not self._dropped(host) and all(digest in loaded for digest in needs(host.state)):
-                return PayloadBag(loaded, self.settings.engine.inline_bytes)
+        host.pins += 1
+        try:
+            while True:
+                bag = self.bag_now(host)
+                if bag is not None:
+                    return bag
+                if host.stale:
+                    await self.mending.reload(host)
+                    continue
+                hashes = needs(host.state)
+                loaded = await self.payloads.load(hashes)
+                # Meanwhile it may have come to need more, or been dropped.
+                if not self._dropped(host) and all(digest in loaded for digest in needs(host.state)):
+                    return PayloadBag(loaded, self.settings.engine.inline_bytes)
+        finally:
+            host.pins -= 1
 
     @staticmethod
     def _dropped(host: RunHost) -> bool:
@@ -187,6 +213,8 @@ class Runtime:
             self.mending.quarantine(host, error)
             raise quarantined(host) from error
         if decision.first_seq:
+            if host.on_disk is not OnDisk.HOT:
+                self._revive(host)
             entry.effects.extend(decision.effects)
             self.journal.add(self.pin_new(host.key, entry, bag), lazy=lazy)
             if host.state.state != state_before:
@@ -205,6 +233,13 @@ class Runtime:
             entry.pinned.append(digest)
             rows.append(PayloadRow(digest, payload.SerializeToString(deterministic=True), key))
         return rows
+
+    def _revive(self, host: RunHost) -> None:
+        """A run that was evicted goes on: it is in memory from now on, for the disk too."""
+        self.evictor.stays(host)
+        host.on_disk = OnDisk.HOT
+        run = host.state
+        self.journal.revive(RunUpdate(host.key, run.state, run.close_us, run.run_epoch, run.seq, 0, ""))
 
     def state_changed(self, host: RunHost) -> None:
         """The row of a run follows its state: written when it closes, pauses, goes on."""
@@ -231,6 +266,7 @@ class Runtime:
         events = entry.batch.events
         if events:
             host.durable_seq = events[-1].seq
+        self.evictor.written(host)
         if entry.pinned:
             self.payloads.unpin(entry.pinned)
         if host.watchers:
@@ -305,9 +341,9 @@ class Runtime:
         if run.open:
             # Someone reopened it before its end was on disk; the effects of that follow.
             return
-        if host.closers:
+        closers = self.closers.take(run.namespace, run.run_id)
+        if closers:
             outcome = views.outcome(run)
-            closers, host.closers = host.closers, None
             for closer in closers:
                 closer(outcome)
         if host.durable_seq == run.seq:
@@ -316,22 +352,36 @@ class Runtime:
     def drop_outside(self, host: RunHost) -> None:
         """Takes a run's tasks and timers back."""
         self.matching.withdraw_run(host.key)
+        self.drop_timers(host)
+
+    def drop_timers(self, host: RunHost) -> None:
+        """Takes a run's timers back."""
         for handle in host.timers.values():
             self.timers.cancel(handle)
         host.timers.clear()
 
-    def _group_done(self) -> None:
-        # After those who wait for the commit have gone on: a completion takes the next tasks along in its answer.
+    def dispatch_soon(self) -> None:
+        """Hands out what was offered, once whoever is at it now has ended."""
         asyncio.get_running_loop().call_soon(self.matching.dispatch)
 
-    def _due(self, payloads: Sequence[tuple[int, str, fx.Timer]]) -> None:
-        for payload in payloads:
-            key, path, timer = payload
+    def _evicted(self, keys: Sequence[int]) -> None:
+        self.evictor.evicted(keys)
+
+    def _group_done(self) -> None:
+        self.evictor.make_room()
+        # After those who wait for the commit have gone on: a completion takes the next tasks along in its answer.
+        self.dispatch_soon()
+
+    def _due(self, payloads: Sequence[Due]) -> None:
+        for key, path, timer in payloads:
+            if timer == WAKE:
+                self.wakes.due()
+                continue
             host = self.residence.by_key(key)
             if host is None:
                 continue
             host.timers.pop((path, timer), None)
-            self.later(host, FireTimer(path, timer))
+            self.later(host, FireTimer(path, fx.Timer(timer)))
 
     def later(self, host: RunHost, command: Command) -> None:
         """Applies a command of the server's own, as soon as what it needs is in memory and the disk takes it."""

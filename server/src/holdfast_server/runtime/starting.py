@@ -42,6 +42,8 @@ class _Item:
     bag: PayloadBag | None = None
     host: RunHost | None = None
     """The run it started."""
+    pinned: RunHost | None = None
+    """The open run that has its business key; it stays in memory until the start is decided."""
 
 
 class Starter:
@@ -132,15 +134,22 @@ class Starter:
             return
         known = await self._known([item for item in items if _needs_look_up(item.request)])
         plans: dict[tuple[str, str, int], Plan | Refused] = {}
-        for item in items:
-            await self._prepare(item, plans)
-        for item in items:
-            request = item.request
-            plan = plans[request.namespace, request.workflow, request.version]
-            try:
-                item.answer = self._start_one(item, plan, known, actor)
-            except Refused as refused:
-                item.answer = refused
+        try:
+            await self._bring_by_key([item for item in items if item.request.key])
+            for item in items:
+                await self._prepare(item, plans)
+            for item in items:
+                request = item.request
+                plan = plans[request.namespace, request.workflow, request.version]
+                try:
+                    item.answer = self._start_one(item, plan, known, actor)
+                except Refused as refused:
+                    item.answer = refused
+        finally:
+            for item in items:
+                if item.pinned is not None:
+                    item.pinned.pins -= 1
+                    item.pinned = None
         await self._runtime.journal.durable()
         await self._check_kept(items)
 
@@ -174,6 +183,26 @@ class Starter:
             if row.request_id:
                 known["\0" + row.request_id] = row
         return known
+
+    async def _bring_by_key(self, items: Sequence[_Item]) -> None:
+        """Open runs that have the business keys come into memory, and stay there."""
+        residence = self._runtime.residence
+        for item in items:
+            self._pin(item)
+        names = [(item.request.workflow, item.request.key) for item in items if item.pinned is None]
+        if not names:
+            return
+        rows = await self._runtime.store.open_runs_by_key(items[0].request.namespace, names)
+        await self._runtime.loading.bring([row.key for row in rows if residence.by_key(row.key) is None])
+        for item in items:
+            if item.pinned is None:
+                self._pin(item)
+
+    def _pin(self, item: _Item) -> None:
+        request = item.request
+        item.pinned = self._runtime.residence.by_business_key(request.namespace, request.workflow, request.key)
+        if item.pinned is not None:
+            item.pinned.pins += 1
 
     async def _prepare(self, item: _Item, plans: dict[tuple[str, str, int], Plan | Refused]) -> None:
         request = item.request

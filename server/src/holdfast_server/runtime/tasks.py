@@ -19,7 +19,6 @@ from holdfast_server.matching.tokens import TokenInvalidError, TokenStaleError
 from holdfast_server.matching.workers import Worker
 from holdfast_server.runtime.host import RunHost
 from holdfast_server.runtime.mending import quarantined
-from holdfast_server.runtime.residence import fold_run
 from holdfast_server.runtime.results import command_of
 from holdfast_server.runtime.runtime import Runtime
 
@@ -129,6 +128,10 @@ class Tasks:
             failure = failures.failure(ENDINGS[kind], detail, retryable=True)
             self._runtime.later(host, FailTask(path, attempt, failure, reported=False))
 
+    def fetch(self, namespace: str, queue: str, handler: str) -> None:
+        """Workers have time for attempts of evicted runs."""
+        self._runtime.backlog.fetch(namespace, queue, handler)
+
     def attempt_returned(self, run_key: int, path: str, attempt: int) -> None:
         """An attempt goes back to its queue without being used up."""
         host = self._runtime.residence.by_key(run_key)
@@ -176,7 +179,7 @@ class Tasks:
                 ) from error
             except TokenStaleError as error:
                 content = error.content
-                if await self._folded_again(content.run_key):
+                if await self._brought_back(content.run_key):
                     continue
                 return await self._repeated(content.run_key, content.path, content.attempt, content.lease, str(error))
             break
@@ -200,10 +203,16 @@ class Tasks:
             taken.append((position, host))
         return decision.rejection
 
-    async def _folded_again(self, run_key: int) -> bool:
-        """Whether a run had to be folded again, because a commit failed: what it leased before may be claimed then."""
+    async def _brought_back(self, run_key: int) -> bool:
+        """Whether a run had to be folded again, because a commit failed or it was evicted.
+
+        What workers have of it may be claimed then: attempts of before the failure, and attempts whose start was lost
+        with an earlier server, so that they wait.
+        """
         host = self._runtime.residence.by_key(run_key)
-        if host is None or not host.stale:
+        if host is None:
+            return await self._runtime.loading.one(run_key) is not None
+        if not host.stale:
             return False
         await self._runtime.bag(host)
         return True
@@ -214,7 +223,7 @@ class Tasks:
         if host is not None:
             run = host.state
         else:
-            loaded = await fold_run(self._runtime.store, self._runtime.catalog, run_key)
+            loaded = await self._runtime.folder.run(run_key)
             if loaded is None:
                 return Refused(ErrorReason.ERROR_REASON_TOKEN_STALE, why, {"step_path": path})
             run = loaded

@@ -10,6 +10,10 @@ from typing import Protocol
 
 __all__ = [
     "Commit",
+    "EvictedGate",
+    "EvictedTask",
+    "Eviction",
+    "GateRow",
     "HistoryRow",
     "NewRun",
     "PayloadRow",
@@ -22,6 +26,7 @@ __all__ = [
     "StoreError",
     "StoreLockedError",
     "StoreTooNewError",
+    "TaskBacklog",
     "VersionRow",
 ]
 
@@ -91,6 +96,68 @@ class RunUpdate:
     last_seq: int
     waiting_reason: int
     status_message: str
+    hot: bool = True
+    """False for a run that leaves the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvictedTask:
+    """An attempt that waits for a worker."""
+
+    path: str
+    queue: str
+    handler: str
+    since_us: int
+    """When it was queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvictedGate:
+    """A gate that is open."""
+
+    path: str
+    deadline_us: int
+    """As it is sorted: gates without a deadline have a very late one."""
+    open_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """An open run that leaves the memory, with what has to be found of it without folding it."""
+
+    key: int
+    namespace: str
+    run_id: str
+    workflow: str
+    wake_us: int
+    """When the first of its timers is due; 0 if it has none."""
+    snapshot_seq: int
+    """Number of the last event the snapshot takes in; 0 if there is none."""
+    snapshot: bytes
+    tasks: Sequence[EvictedTask]
+    gates: Sequence[EvictedGate]
+
+
+@dataclass(frozen=True, slots=True)
+class GateRow:
+    """An open gate of an evicted run."""
+
+    deadline_us: int
+    open_us: int
+    run_id: str
+    path: str
+    run_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBacklog:
+    """Waiting attempts of evicted runs, counted."""
+
+    namespace: str
+    queue: str
+    handler: str
+    count: int
+    oldest_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +203,10 @@ class Commit:
     payloads: list[PayloadRow] = field(default_factory=list)
     updates: list[RunUpdate] = field(default_factory=list)
     versions: list[VersionRow] = field(default_factory=list)
+    evictions: dict[int, Eviction] = field(default_factory=dict)
+    """By run key; an update that says `hot=False` goes with each."""
+    revivals: list[int] = field(default_factory=list)
+    """Keys of runs that were evicted and are in memory again; an update that says `hot=True` goes with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +230,8 @@ class RunRow:
     request_id: str
     request_hash: bytes
     attributes_json: str
+    hot: bool
+    """Whether an open run is folded at the start of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +247,7 @@ class RunQuery:
     start_before_us: int | None = None
     """Exclusive."""
     waiting_reasons: Sequence[int] = ()
+    """Only evicted runs are found by them."""
     before: tuple[int, int] | None = None
     """(start_time_us, key) of the last row of the page before."""
     limit: int = 100
@@ -212,8 +286,14 @@ class Store(Protocol):
     async def last_run_key(self) -> int:
         """The highest run key; 0 if there is none."""
 
-    async def open_runs(self) -> Sequence[RunRow]:
-        """All runs that are not closed, by key."""
+    async def hot_runs(self) -> Sequence[RunRow]:
+        """All runs that are neither closed nor evicted, by key."""
+
+    async def open_run_count(self) -> int:
+        """How many runs are not closed."""
+
+    async def open_runs_by_key(self, namespace: str, names: Sequence[tuple[str, str]]) -> Sequence[RunRow]:
+        """The open runs that have one of the (workflow, business key)."""
 
     async def run(self, namespace: str, run_id: str) -> RunRow | None:
         """One run."""
@@ -237,6 +317,29 @@ class Store(Protocol):
 
     async def history(self, run_key: int, after_seq: int = 0, max_bytes: int | None = None) -> Sequence[HistoryRow]:
         """Rows with an event after `after_seq`, in order; at least one if there is any, then as `max_bytes` allows."""
+
+    async def histories(self, after: Sequence[tuple[int, int]], max_bytes: int) -> tuple[Sequence[HistoryRow], bool]:
+        """Rows of several runs with an event after (run key, sequence number), run by run in the order given.
+
+        At least one if there is any, then as `max_bytes` allows; and whether that is all.
+        """
+
+    async def snapshots(self, run_keys: Sequence[int]) -> dict[int, tuple[int, bytes]]:
+        """Of those runs that have one: the number of its last event, and the snapshot."""
+
+    async def wake_times(self, after: tuple[int, int], limit: int) -> Sequence[tuple[int, int]]:
+        """(time of the first timer, run key) of evicted runs, in that order, behind `after`."""
+
+    async def task_backlog(self) -> Sequence[TaskBacklog]:
+        """How many attempts of evicted runs wait, by namespace, queue and handler."""
+
+    async def evicted_tasks(self, namespace: str, queue: str, handler: str, limit: int) -> Sequence[tuple[int, int]]:
+        """(since when, run key) of attempts of evicted runs that wait, longest first."""
+
+    async def evicted_gates(
+        self, namespace: str, after: tuple[int, int, str, str], workflow: str, limit: int
+    ) -> Sequence[GateRow]:
+        """Open gates of evicted runs by (deadline, open time, run id, path), behind `after`; empty workflow: all."""
 
     async def payloads(self, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
         """Serialized payloads by hash; unknown ones are left out."""

@@ -224,6 +224,7 @@ class GetServerInfoResponse(_message.Message):
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     OPEN_RUNS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    HOT_RUNS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the server."""
     server_id: _builtins.str
@@ -240,6 +241,8 @@ class GetServerInfoResponse(_message.Message):
     """Version of the database schema."""
     open_runs: _builtins.int
     """Open runs."""
+    hot_runs: _builtins.int
+    """Runs in memory. The others that are open only wait, and come back when something happens to them."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When this process started."""
@@ -261,10 +264,11 @@ class GetServerInfoResponse(_message.Message):
         schema_version: _builtins.int = ...,
         open_runs: _builtins.int = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
+        hot_runs: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "health_message", b"health_message", "limits", b"limits", "open_runs", b"open_runs", "schema_version", b"schema_version", "server_epoch", b"server_epoch", "server_id", b"server_id", "start_time", b"start_time", "store", b"store", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "health_message", b"health_message", "hot_runs", b"hot_runs", "limits", b"limits", "open_runs", b"open_runs", "schema_version", b"schema_version", "server_epoch", b"server_epoch", "server_id", b"server_id", "start_time", b"start_time", "store", b"store", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

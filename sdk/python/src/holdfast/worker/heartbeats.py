@@ -132,8 +132,11 @@ class Heartbeats:
 
     def _beat(self) -> None:
         # Those that shared a heartbeat with details the server refuses are not to wait for their next turn.
-        while any([self._send_one(beat) for beat in self._ledger.beats()]):
-            pass
+        again = True
+        while again:
+            again = False
+            for beat in self._ledger.beats():
+                again |= self._send_one(beat)
 
     def _send_one(self, beat: Beat) -> bool:
         """Send a heartbeat and return whether it is worth another try at once."""

@@ -17,7 +17,9 @@ from holdfast_server.rpc import paging
 from holdfast_server.rpc.errors import Context, mapped
 from holdfast_server.rpc.run_service.base import Base, matches
 from holdfast_server.rpc.validation import invalid, over
+from holdfast_server.runtime.host import OnDisk, RunHost
 from holdfast_server.runtime.pieces import filled_bytes, in_pieces, plain_bytes
+from holdfast_server.store.port import RunQuery
 
 __all__ = ["ReadingMethods"]
 
@@ -80,35 +82,38 @@ class ReadingMethods(Base):
         """Runs with their place in the order (start, key)."""
         query = self.query_of(namespace, wanted, limit)
         if wanted.waiting_reasons:
-            return self._waiting(namespace, wanted, before, limit)
+            return await self._waiting(query, wanted, before)
         rows = await self.runtime.store.runs(replace(query, before=before))
         return [((row.start_time_us, row.key), self.reading.summary_of_row(row)) for row in rows]
 
-    def _waiting(
-        self, namespace: str, wanted: pb.RunFilter, before: tuple[int, int] | None, limit: int
+    async def _waiting(
+        self, query: RunQuery, wanted: pb.RunFilter, before: tuple[int, int] | None
     ) -> list[tuple[tuple[int, int], RunSummary]]:
-        """Open runs by what they wait for: all of them are in memory."""
-        places = sorted(
-            (
-                (host.state.start_us, host.key)
-                for host in self.runtime.residence
-                if host.state.namespace == namespace and not host.stale and _fits(host.state, wanted)
-            ),
-            reverse=True,
-        )
+        """Open runs by what they wait for: for those that were evicted that is on disk, for the others in memory."""
+        # Those in memory before and after the disk is read, because runs come and go meanwhile.
+        hosts = {host.key: host for host in self._in_memory(wanted, query.namespace)}
+        rows = {row.key: row for row in await self.runtime.store.runs(_by_reason(query, wanted, before))}
+        hosts.update((host.key, host) for host in self._in_memory(wanted, query.namespace))
+        places = {(row.start_time_us, key) for key, row in rows.items()}
+        places.update((host.state.start_us, key) for key, host in hosts.items())
         found: list[tuple[tuple[int, int], RunSummary]] = []
-        for place in places:
+        for place in sorted(places, reverse=True):
             if before is not None and place >= before:
                 continue
-            host = self.runtime.residence.by_key(place[1])
-            if host is None:
-                continue
-            made = self.reading.summary_of(host)
+            host = hosts.get(place[1])
+            made = self.reading.summary_of(host) if host is not None else self.reading.summary_of_row(rows[place[1]])
             if made.waiting_reason in wanted.waiting_reasons:
                 found.append((place, made))
-                if len(found) >= limit:
+                if len(found) >= query.limit:
                     break
         return found
+
+    def _in_memory(self, wanted: pb.RunFilter, namespace: str) -> list[RunHost]:
+        return [
+            host
+            for host in self.runtime.residence
+            if host.state.namespace == namespace and not host.stale and _fits(host.state, wanted)
+        ]
 
     @mapped
     async def CountRuns(self, request: pb.CountRunsRequest, _context: Context) -> pb.CountRunsResponse:
@@ -116,9 +121,11 @@ class ReadingMethods(Base):
         namespace = self.validator.namespace(request.namespace)
         query = self.query_of(namespace, request.filter, 1)
         if request.filter.waiting_reasons:
-            counts: dict[int, int] = {}
-            for _place, one in self._waiting(namespace, request.filter, None, len(self.runtime.residence) + 1):
-                counts[one.state] = counts.get(one.state, 0) + 1
+            counts = await self.runtime.store.count_runs(_by_reason(query, request.filter, None))
+            for host in self._in_memory(request.filter, namespace):
+                made = self.reading.summary_of(host)
+                if host.on_disk is not OnDisk.EVICTED and made.waiting_reason in request.filter.waiting_reasons:
+                    counts[made.state] = counts.get(made.state, 0) + 1
         else:
             counts = await self.runtime.store.count_runs(query)
         states = [
@@ -176,6 +183,11 @@ class ReadingMethods(Base):
                     ErrorReason.ERROR_REASON_QUERY_FAILED, message, violations=(("expression", str(error)),)
                 ) from error
         return pb.QueryRunResponse(result=await self.reading.query(run, expression))
+
+
+def _by_reason(query: RunQuery, wanted: pb.RunFilter, before: tuple[int, int] | None) -> RunQuery:
+    """The query for evicted runs."""
+    return replace(query, waiting_reasons=tuple(wanted.waiting_reasons), before=before)
 
 
 def _fits(run: RunState, wanted: pb.RunFilter) -> bool:

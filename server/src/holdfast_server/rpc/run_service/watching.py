@@ -1,7 +1,7 @@
 """WaitRun, WaitRuns, WatchRun, WatchRuns: calls that last."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -13,13 +13,12 @@ from holdfast_server.engine.state import OPEN_RUN
 from holdfast_server.rpc.errors import Context, item_error, mapped, streamed
 from holdfast_server.rpc.run_service.base import Base, matches
 from holdfast_server.rpc.validation import invalid
+from holdfast_server.runtime.closers import Closer
 from holdfast_server.runtime.feeds import Subscription
 from holdfast_server.runtime.pieces import filled_bytes, in_pieces, plain_bytes
 from holdfast_server.store.port import RunQuery, StoreError
 
 __all__ = ["WatchingMethods"]
-
-Closer = Callable[[RunOutcome | None], None]
 
 PARK_US = 60_000_000
 FLUSH_S = 0.1
@@ -44,9 +43,8 @@ class WatchingMethods(Base):
             outcomes.append(outcome)
             ended.set()
 
-        if not self.on_close(namespace, run_id, closer):
-            outcome = await self.reading.outcome_of_closed(namespace, run_id)
-        else:
+        outcome = await self.on_close(namespace, run_id, closer)
+        if outcome is None:
             try:
                 async with asyncio.timeout(park_us / 1e6):
                     await self.runtime.health.sleep(ended)
@@ -55,27 +53,33 @@ class WatchingMethods(Base):
                 if not outcomes:
                     return pb.WaitRunResponse(closed=False)
             finally:
-                self.forget(namespace, run_id, closer)
+                self.runtime.closers.drop(namespace, run_id, closer)
             outcome = outcomes[0] or await self.reading.outcome_of_closed(namespace, run_id)
         answer = pb.WaitRunResponse(closed=True, outcome=outcome)
         await self.reading.fill([answer])
         return answer
 
-    def on_close(self, namespace: str, run_id: str, closer: Closer) -> bool:
-        """Whether the run is in memory, so that the closer will be called."""
-        host = self.runtime.residence.by_id(namespace, run_id)
-        if host is None or (not host.state.open and host.durable_seq == host.state.seq):
-            return False
-        if host.closers is None:
-            host.closers = []
-        host.closers.append(closer)
-        return True
+    async def on_close(self, namespace: str, run_id: str, closer: Closer) -> RunOutcome | None:
+        """Lets a closer be called when a run ends; answers how it ended if that was before, and then calls nothing.
 
-    def forget(self, namespace: str, run_id: str, closer: Closer) -> None:
-        """Lets go of a closer that was not called."""
+        Raises:
+            Refused: RUN_NOT_FOUND.
+            StoreError: the disk does not answer.
+        """
+        closers = self.runtime.closers
+        closers.add(namespace, run_id, closer)
         host = self.runtime.residence.by_id(namespace, run_id)
-        if host is not None and host.closers is not None and closer in host.closers:
-            host.closers.remove(closer)
+        if host is not None and (host.state.open or host.durable_seq < host.state.seq):
+            return None
+        try:
+            row = await self.reading.row(namespace, run_id)
+            if row.state in OPEN_RUN:
+                return None  # evicted, or ended meanwhile: then the closer was called
+            outcome = await self.reading.outcome_of_closed(namespace, run_id)
+        except BaseException:
+            closers.drop(namespace, run_id, closer)
+            raise
+        return outcome if closers.drop(namespace, run_id, closer) else None
 
     @streamed
     async def WaitRuns(
@@ -257,17 +261,18 @@ class _Waits:
         name = (namespace, run_id)
         if name in self._waiting:
             return
-        closer = partial(self._closed, name)
-        if self._methods.on_close(namespace, run_id, closer):
-            self._waiting[name] = closer
-            return
+        closer = self._waiting[name] = partial(self._closed, name)
         try:
             self._methods.validator.name("run_ids", run_id)
-            outcome = await self._methods.reading.outcome_of_closed(namespace, run_id)
+            outcome = await self._methods.on_close(namespace, run_id, closer)
         except Refused as refused:
+            self._waiting.pop(name, None)
             refused.metadata["run_id"] = run_id
             self._errors.append(item_error(refused))
         else:
+            if outcome is None:
+                return
+            del self._waiting[name]
             self._outcomes.append(outcome)
         self._wake.set()
 
@@ -304,4 +309,4 @@ class _Waits:
     def close(self) -> None:
         """Lets go of the runs that are still open."""
         for (namespace, run_id), closer in self._waiting.items():
-            self._methods.forget(namespace, run_id, closer)
+            self._methods.runtime.closers.drop(namespace, run_id, closer)

@@ -18,11 +18,13 @@ import orjson
 
 from holdfast_server.store.port import (
     Commit,
+    GateRow,
     HistoryRow,
     RunQuery,
     RunRow,
     StoreCorruptError,
     StoreError,
+    TaskBacklog,
     VersionRow,
 )
 from holdfast_server.store.sqlite.checkpoint import Checkpointer
@@ -212,9 +214,18 @@ class SqliteStore:
         rows = await self._connections.reader.call(_all("last_run_key"))
         return int(rows[0][0])
 
-    async def open_runs(self) -> Sequence[RunRow]:
-        """Return all runs that are not closed, by key."""
-        return _runs(await self._connections.lister.call(_all("runs_where_open")))
+    async def hot_runs(self) -> Sequence[RunRow]:
+        """Return all runs that are neither closed nor evicted, by key."""
+        return _runs(await self._connections.lister.call(_all("runs_where_hot")))
+
+    async def open_run_count(self) -> int:
+        """Return how many runs are not closed."""
+        return int((await self._connections.lister.call(_all("open_run_count")))[0][0])
+
+    async def open_runs_by_key(self, namespace: str, names: Sequence[tuple[str, str]]) -> Sequence[RunRow]:
+        """Return the open runs that have one of the (workflow, business key)."""
+        wanted = _all("runs_where_business_key", namespace, orjson.dumps(names).decode())
+        return _runs(await self._connections.reader.call(wanted))
 
     async def run(self, namespace: str, run_id: str) -> RunRow | None:
         """Return one run."""
@@ -253,20 +264,44 @@ class SqliteStore:
 
     async def history(self, run_key: int, after_seq: int = 0, max_bytes: int | None = None) -> Sequence[HistoryRow]:
         """Return rows with an event after `after_seq`, in order; at least one if there is any, then as they fit."""
+        rows, _all_of_them = await self._connections.reader.call(
+            lambda connection: _history_rows(connection, "history", (run_key, after_seq), max_bytes)
+        )
+        return rows
 
-        def read(connection: sqlite3.Connection) -> list[HistoryRow]:
-            rows: list[HistoryRow] = []
-            size_bytes = 0
-            with contextlib.closing(connection.execute(QUERIES["history"], (run_key, after_seq))) as cursor:
-                for fields in cursor:
-                    row = HistoryRow(*fields)
-                    size_bytes += len(row.blob)
-                    if rows and max_bytes is not None and size_bytes > max_bytes:
-                        break
-                    rows.append(row)
-            return rows
+    async def histories(self, after: Sequence[tuple[int, int]], max_bytes: int) -> tuple[Sequence[HistoryRow], bool]:
+        """Return rows of several runs behind (run key, sequence number) as they fit, and whether that is all."""
+        parameters = (orjson.dumps(after).decode(),)
+        return await self._connections.lister.call(
+            lambda connection: _history_rows(connection, "histories", parameters, max_bytes)
+        )
 
-        return await self._connections.reader.call(read)
+    async def snapshots(self, run_keys: Sequence[int]) -> dict[int, tuple[int, bytes]]:
+        """Return the snapshots of those runs that have one, each with the number of its last event."""
+        rows = await self._connections.reader.call(_all("snapshots", orjson.dumps(run_keys).decode()))
+        return {run: (seq, snapshot) for run, seq, snapshot in rows}
+
+    async def wake_times(self, after: tuple[int, int], limit: int) -> Sequence[tuple[int, int]]:
+        """Return (time of the first timer, run key) of evicted runs, in that order, behind `after`."""
+        return [
+            (wake_us, run) for wake_us, run in await self._connections.lister.call(_all("wake_times", *after, limit))
+        ]
+
+    async def task_backlog(self) -> Sequence[TaskBacklog]:
+        """Return how many attempts of evicted runs wait, by namespace, queue and handler."""
+        return [TaskBacklog(*row) for row in await self._connections.lister.call(_all("task_backlog"))]
+
+    async def evicted_tasks(self, namespace: str, queue: str, handler: str, limit: int) -> Sequence[tuple[int, int]]:
+        """Return (since when, run key) of attempts of evicted runs that wait, longest first."""
+        wanted = _all("evicted_tasks", namespace, queue, handler, limit)
+        return [(since_us, run) for since_us, run in await self._connections.lister.call(wanted)]
+
+    async def evicted_gates(
+        self, namespace: str, after: tuple[int, int, str, str], workflow: str, limit: int
+    ) -> Sequence[GateRow]:
+        """Return open gates of evicted runs by (deadline, open time, run id, path), behind `after`."""
+        wanted = _all("evicted_gates", namespace, *after, workflow, limit)
+        return [GateRow(*row) for row in await self._connections.lister.call(wanted)]
 
     async def payloads(self, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return serialized payloads by hash; unknown ones are left out."""
@@ -319,8 +354,24 @@ def _fetch(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) 
         return cursor.fetchall()
 
 
+def _history_rows(
+    connection: sqlite3.Connection, query: str, parameters: Sequence[Any], max_bytes: int | None
+) -> tuple[list[HistoryRow], bool]:
+    """Read rows of histories, at least one if there is any, as long as they fit; tell whether that is all."""
+    rows: list[HistoryRow] = []
+    size_bytes = 0
+    with contextlib.closing(connection.execute(QUERIES[query], parameters)) as cursor:
+        for fields in cursor:
+            row = HistoryRow(*fields)
+            size_bytes += len(row.blob)
+            if rows and max_bytes is not None and size_bytes > max_bytes:
+                return rows, False
+            rows.append(row)
+    return rows, True
+
+
 def _runs(rows: Iterable[Any]) -> list[RunRow]:
-    return [RunRow(*row) for row in rows]
+    return [RunRow(*(*fields, bool(hot))) for *fields, hot in rows]
 
 
 def _make_private_file(path: Path) -> None:

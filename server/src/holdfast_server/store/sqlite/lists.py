@@ -48,6 +48,7 @@ def _where(query: RunQuery) -> tuple[str, list[object]]:
                 add(condition)
         add(f"state IN ({_marks(len(query.states))})", *query.states)
     if query.waiting_reasons:
+        add("hot = 0 AND state IN (1, 2)")
         add(f"waiting_reason IN ({_marks(len(query.waiting_reasons))})", *query.waiting_reasons)
     return " AND ".join(conditions), parameters
 

@@ -29,7 +29,8 @@ UPDATE runs SET
     run_epoch = change.value ->> 3,
     last_seq = change.value ->> 4,
     waiting_reason = change.value ->> 5,
-    status_message = change.value ->> 6
+    status_message = change.value ->> 6,
+    hot = change.value ->> 7
 FROM fields AS change
 WHERE runs.key = change.value ->> 0;
 
@@ -56,6 +57,33 @@ SELECT
     substr(?2, value ->> 6, value ->> 7), substr(?2, value ->> 8, value ->> 9)
 FROM fields;
 
+-- name: insert_evicted
+WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
+INSERT OR REPLACE INTO evicted (run, wake_time_us, snapshot_seq, snapshot)
+SELECT value ->> 0, value ->> 1, value ->> 2, substr(?2, value ->> 3, value ->> 4)
+FROM fields;
+
+-- name: insert_evicted_tasks
+WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
+INSERT OR REPLACE INTO evicted_tasks (run, path, namespace, queue, handler, since_time_us)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
+FROM fields;
+
+-- name: insert_evicted_gates
+WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
+INSERT OR REPLACE INTO evicted_gates (run, path, namespace, run_id, workflow, deadline_time_us, open_time_us)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+FROM fields;
+
+-- name: delete_evicted
+DELETE FROM evicted WHERE run IN (SELECT value ->> 0 FROM json_each(?1));
+
+-- name: delete_evicted_tasks
+DELETE FROM evicted_tasks WHERE run IN (SELECT value ->> 0 FROM json_each(?1));
+
+-- name: delete_evicted_gates
+DELETE FROM evicted_gates WHERE run IN (SELECT value ->> 0 FROM json_each(?1));
+
 -- name: next_server_epoch
 INSERT INTO meta (name, value) VALUES ('server_epoch', 1)
 ON CONFLICT (name) DO UPDATE SET value = value + 1
@@ -77,11 +105,21 @@ SELECT coalesce(max(key), 0) FROM runs;
 -- name: runs
 SELECT
     key, namespace, run_id, workflow, version, business_key, state, start_time_us, close_time_us, run_epoch, last_seq,
-    waiting_reason, status_message, request_id, request_hash, attributes_json
+    waiting_reason, status_message, request_id, request_hash, attributes_json, hot
 FROM runs;
 
--- name: runs_where_open
-WHERE state IN (1, 2) ORDER BY +key;
+-- name: runs_where_hot
+WHERE hot = 1 AND state IN (1, 2) ORDER BY +key;
+
+-- name: open_run_count
+SELECT count(*) FROM runs WHERE state IN (1, 2);
+
+-- name: runs_where_business_key
+WHERE
+    namespace = ?1
+    AND business_key <> '' AND state IN (1, 2)
+    AND (workflow, business_key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?2))
+ORDER BY key;
 
 -- name: runs_where_id
 WHERE namespace = ?1 AND run_id = ?2;
@@ -110,6 +148,56 @@ WHERE
     AND first_seq >= coalesce((SELECT max(first_seq) FROM history WHERE run = ?1 AND first_seq <= ?2 + 1), 0)
     AND first_seq + count > ?2 + 1
 ORDER BY first_seq;
+
+-- name: histories
+-- In the order of the array, and of each run by the index: an ORDER BY would hold all rows before the first is read.
+SELECT history.run, history.first_seq, history.count, history.blob
+FROM json_each(?1) AS wanted
+CROSS JOIN history ON
+    history.run = wanted.value ->> 0
+    AND history.first_seq >= coalesce(
+        (
+            SELECT max(earlier.first_seq)
+            FROM history AS earlier
+            WHERE earlier.run = wanted.value ->> 0 AND earlier.first_seq <= (wanted.value ->> 1) + 1
+        ),
+        0
+    )
+    AND history.first_seq + history.count > (wanted.value ->> 1) + 1;
+
+-- name: snapshots
+SELECT run, snapshot_seq, snapshot
+FROM evicted
+WHERE run IN (SELECT value FROM json_each(?1)) AND snapshot_seq > 0;
+
+-- name: wake_times
+SELECT wake_time_us, run
+FROM evicted
+WHERE wake_time_us > 0 AND (wake_time_us, run) > (?1, ?2)
+ORDER BY wake_time_us, run
+LIMIT ?3;
+
+-- name: task_backlog
+SELECT namespace, queue, handler, count(*), min(since_time_us)
+FROM evicted_tasks
+GROUP BY namespace, queue, handler;
+
+-- name: evicted_tasks
+SELECT since_time_us, run
+FROM evicted_tasks
+WHERE namespace = ?1 AND queue = ?2 AND handler = ?3
+ORDER BY since_time_us
+LIMIT ?4;
+
+-- name: evicted_gates
+SELECT deadline_time_us, open_time_us, run_id, path, run
+FROM evicted_gates
+WHERE
+    namespace = ?1
+    AND (deadline_time_us, open_time_us, run_id, path) > (?2, ?3, ?4, ?5)
+    AND (?6 = '' OR workflow = ?6)
+ORDER BY deadline_time_us, open_time_us, run_id, path
+LIMIT ?7;
 
 -- name: payloads
 SELECT payloads.sha256, payloads.blob

@@ -12,6 +12,7 @@ import orjson
 
 from holdfast_server.store.port import (
     Commit,
+    Eviction,
     HistoryRow,
     NewRun,
     PayloadRow,
@@ -119,11 +120,13 @@ class Transaction:
             *_history(commit.history),
             *_payloads(commit.payloads),
             *_versions(commit.versions),
+            *_revivals(commit.revivals),
+            *_evictions(list(commit.evictions.values())),
         ]
         if not keeps_nul:
             for statement in self._statements:
                 _refuse_nul(statement)
-        rows = len(commit.history) + len(commit.new_runs) + len(updates) + len(commit.payloads)
+        rows = len(commit.history) + len(commit.new_runs) + len(updates) + len(commit.payloads) + len(commit.evictions)
         self.wal_bytes_guess = _PAGE_BYTES * (3 + rows) + sum(len(each.pieces or b"") for each in self._statements)
         """How much the WAL will grow: rather too much than too little."""
 
@@ -174,7 +177,7 @@ def _starts(runs: Sequence[NewRun], updates: dict[int, RunUpdate]) -> list[_Stat
     packer = _Packer("insert_runs")
     for run in runs:
         update = updates.pop(run.key, None)
-        state = (run.state, 0, 1, 0, 0, "") if update is None else _changes(update)
+        state = (run.state, 0, 1, 0, 0, "") if update is None else _changes(update)[:-1]
         packer.add(
             (
                 run.key,
@@ -193,7 +196,7 @@ def _starts(runs: Sequence[NewRun], updates: dict[int, RunUpdate]) -> list[_Stat
     return packer.statements()
 
 
-def _changes(update: RunUpdate) -> tuple[int, int, int, int, int, str]:
+def _changes(update: RunUpdate) -> tuple[int, int, int, int, int, str, int]:
     return (
         update.state,
         update.close_time_us,
@@ -201,6 +204,7 @@ def _changes(update: RunUpdate) -> tuple[int, int, int, int, int, str]:
         update.last_seq,
         update.waiting_reason,
         update.status_message,
+        int(update.hot),
     )
 
 
@@ -225,6 +229,36 @@ def _payloads(rows: Sequence[PayloadRow]) -> list[_Statement]:
         bodies.add((), row.sha256, row.blob)
         references.add((row.run_key,), row.sha256)
     return [*bodies.statements(), *references.statements()]
+
+
+def _revivals(keys: Sequence[int]) -> Iterator[_Statement]:
+    if keys:
+        for table in ("evicted", "evicted_tasks", "evicted_gates"):
+            name = f"delete_{table}"
+            yield _Statement(name, _json(name, [(key,) for key in keys]), None)
+
+
+def _evictions(rows: Sequence[Eviction]) -> Iterator[_Statement]:
+    if not rows:
+        return
+    packer = _Packer("insert_evicted")
+    for row in rows:
+        packer.add((row.key, row.wake_us, row.snapshot_seq), row.snapshot)
+    yield from packer.statements()
+    tasks = [
+        (row.key, task.path, row.namespace, task.queue, task.handler, task.since_us)
+        for row in rows
+        for task in row.tasks
+    ]
+    if tasks:
+        yield _Statement("insert_evicted_tasks", _json("insert_evicted_tasks", tasks), None)
+    gates = [
+        (row.key, gate.path, row.namespace, row.run_id, row.workflow, gate.deadline_us, gate.open_us)
+        for row in rows
+        for gate in row.gates
+    ]
+    if gates:
+        yield _Statement("insert_evicted_gates", _json("insert_evicted_gates", gates), None)
 
 
 def _versions(rows: Sequence[VersionRow]) -> list[_Statement]:
