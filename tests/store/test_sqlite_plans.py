@@ -31,7 +31,9 @@ async def _plan(store: SqliteStore, sql: str, parameters: list[object]) -> list[
 
 def _scans(plan: list[str]) -> list[str]:
     # Of the tables themselves; what is scanned besides is JSON, rows found before, and the short indexes of open runs.
-    scan = re.compile(r"SCAN (runs|history|payloads|payload_refs|versions|meta)\b(?!.*USING (COVERING )?INDEX runs_(open|hot))")
+    scan = re.compile(
+        r"SCAN (runs|history|payloads|payload_refs|versions|meta)\b(?!.*USING (COVERING )?INDEX runs_(open|hot))"
+    )
     return [line for line in plan if scan.match(line)]
 
 

@@ -45,6 +45,10 @@ def server(
         float | None, typer.Option(help="Time workers have after a restart to claim what they hold.")
     ] = None,
     cancel_grace_s: Annotated[float | None, typer.Option(help="Time a cancelled attempt has to end by itself.")] = None,
+    hot_runs: Annotated[int | None, typer.Option(help="Open runs in memory; others that only wait leave it.")] = None,
+    evict_after_s: Annotated[
+        float | None, typer.Option(help="Time nothing must have happened to a run that leaves though there is room.")
+    ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -56,6 +60,8 @@ def server(
         "lease_s": lease_s,
         "adoption_grace_s": adoption_grace_s,
         "cancel_grace_s": cancel_grace_s,
+        "hot_runs": hot_runs,
+        "evict_after_s": evict_after_s,
         "log_format": log_format,
         "log_level": log_level,
     }

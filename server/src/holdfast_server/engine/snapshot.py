@@ -50,14 +50,14 @@ def _encode_other(value: object) -> bytes:
     if isinstance(value, Message):
         return value.SerializeToString(deterministic=True)
     message = f"a snapshot cannot hold a {type(value).__name__}"
-    raise NotImplementedError(message)
+    raise TypeError(message)
 
 
 def _decode_other(kind: type, value: Any) -> object:
     if issubclass(kind, Message):
         return kind.FromString(value)
     message = f"a snapshot cannot hold a {kind.__name__}"
-    raise NotImplementedError(message)
+    raise TypeError(message)
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode_other)

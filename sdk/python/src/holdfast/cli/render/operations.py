@@ -69,7 +69,7 @@ def server_page(info: GetServerInfoResponse, target: str, moments: Moments) -> G
         ("version", safe(info.version)),
         ("started", Text(f"{moments.full(info.start_time)}, start {info.server_epoch} on this database")),
         ("store", safe(f"{info.store}, schema {info.schema_version}")),
-        ("open runs", Text(f"{info.open_runs:,}")),
+        ("open runs", Text(f"{info.open_runs:,}, of these {info.hot_runs:,} in memory")),
         ("id", safe(info.server_id)),
     ]
     limits = Listing([Column(), Column(right=True)])
