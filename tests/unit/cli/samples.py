@@ -356,6 +356,7 @@ def server_info() -> GetServerInfoResponse:
         store="sqlite 3.53.4",
         schema_version=1,
         open_runs=1_234,
+        hot_runs=56,
     )
     made.limits.add(name="payload_bytes", value=4_194_304)
     return made

@@ -25,9 +25,10 @@ _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 def is_transient(fault: aio.AioRpcError) -> bool:
     """Return whether the same request may succeed a moment later.
 
-    CANCELLED counts when the server says it: bursts of calls on a new connection are answered so.
+    CANCELLED counts when the server says it: bursts of calls on a new connection are answered so. INTERNAL counts when
+    no server of ours says it: gRPC gives it to a call whose connection broke while something was being sent.
     """
-    return fault.code() in _TRANSIENT
+    return fault.code() in _TRANSIENT or (fault.code() is grpc.StatusCode.INTERNAL and lost_the_server(fault))
 
 
 def lost_the_server(fault: aio.AioRpcError | grpc.Call) -> bool:
