@@ -74,7 +74,7 @@ generate: $(STAMP) ## Python code from proto/
 bench: $(STAMP) ## all workloads, full length (JSON=1 for programs)
 	@$(PY) -m bench
 
-bench-quick: $(STAMP) ## all workloads within a minute (JSON=1 for programs)
+bench-quick: $(STAMP) ## all workloads but the largest, within a minute (JSON=1 for programs)
 	@$(PY) -m bench --quick
 
 chaos: export CHAOS_CYCLES ?= 200

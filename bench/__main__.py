@@ -6,50 +6,21 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
-from bench.processes import RESULTS, ROLES, Answer, BenchError, Stack, disk_of
-from bench.profile import Recorder, text_of
-from bench.report import PointReport, Progress, head, json_line, machine, point_report, table
-from bench.workloads.w1 import Load
-from bench.workloads.w2 import Runs
+from bench.machine import BenchError, description, disk_of
+from bench.plans import PLANS, STACKS
+from bench.processes import RESULTS, ROLES, Answer, Stack
+from bench.profile import Profile, Recorder, text_of
+from bench.report import Progress, WorkloadReport, json_line, point_report, workload_report
+from bench.tables import floor_line, head, table
+from bench.workloads import WORKLOADS
 from holdfast.testing import ProcessError
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how often is measured.
-
-    Attributes:
-        passes: How often all of it is done on a fresh database; medians are taken.
-        concurrencies: The points of W1.
-        load: What all points of W1 share.
-        runs: W2.
-    """
-
-    passes: int
-    concurrencies: tuple[int, ...]
-    load: Load
-    runs: Runs
-
-
-PLANS = {
-    "quick": Plan(
-        passes=1,
-        concurrencies=(10, 100, 500, 2000),
-        load=Load(concurrency=0, warm_up_s=1.5, slices=3, slice_s=1.3, checked_max=1000),
-        runs=Runs(warm_up=20, repeats=3, runs=80),
-    ),
-    "full": Plan(
-        passes=3,
-        concurrencies=(10, 20, 50, 100, 200, 500, 1000, 2000),
-        load=Load(concurrency=0, warm_up_s=3.0, slices=3, slice_s=4.0, checked_max=1_000_000),
-        runs=Runs(warm_up=100, repeats=3, runs=500),
-    ),
-}
-WORKLOADS = ("W2", "W1")  # the quiet one first, on a database that is still small
+EXIT_FAILED, EXIT_BELOW, EXIT_INTERRUPTED = 1, 3, 130
 
 
 def arguments_of(command_line: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,6 +29,7 @@ def arguments_of(command_line: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("plan", nargs="?", choices=sorted(PLANS))
     parser.add_argument("--quick", action="store_true", help="the same as `quick`")
     parser.add_argument("--json", action="store_true", help="one JSON line per workload (also: JSON=1)")
+    parser.add_argument("--check", action="store_true", help=f"exit with {EXIT_BELOW} if a figure misses its floor")
     parser.add_argument("--workload", action="append", choices=sorted(WORKLOADS), help="only this one; may be repeated")
     parser.add_argument("--concurrency", type=int, action="append", help="W1: only this one; may be repeated")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="where databases and profiles go: on a disk")
@@ -66,6 +38,9 @@ def arguments_of(command_line: Sequence[str] | None = None) -> argparse.Namespac
     )
     arguments = parser.parse_args(command_line)
     arguments.plan = "quick" if arguments.quick else arguments.plan or "full"
+    left_out = sorted(set(arguments.workload or ()) - PLANS[arguments.plan].orders.keys())
+    if left_out:
+        parser.error(f"{', '.join(left_out)} is not part of `{arguments.plan}`")
     return arguments
 
 
@@ -73,59 +48,66 @@ class Bench:
     """One call of the program."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self._plan = PLANS[arguments.plan]
-        self._workloads = [workload for workload in WORKLOADS if workload in (arguments.workload or WORKLOADS)]
-        self._concurrencies = tuple(arguments.concurrency or self._plan.concurrencies)
+        self._name: str = arguments.plan
+        plan = PLANS[self._name]
+        self._passes = plan.passes
+        self._orders = {
+            workload: list(orders)
+            for workload, orders in plan.orders.items()
+            if workload in (arguments.workload or plan.orders)
+        }
+        if arguments.concurrency and "W1" in self._orders:
+            load = self._orders["W1"][0]
+            self._orders["W1"] = [replace(load, concurrency=concurrency) for concurrency in arguments.concurrency]
         self._folder: Path = arguments.folder
         self._profile: str | None = arguments.profile
         self._progress = Progress()
 
-    async def measure(self) -> dict[str, list[PointReport]]:
-        """Return the reports by workload."""
-        answers: dict[tuple[str, int], list[Answer]] = {}
-        for number in range(1, self._plan.passes + 1):
-            self._progress.say(f"pass {number} of {self._plan.passes}: starting server, worker and client")
-            async with Stack(self._fresh_folder()) as stack:
-                for workload, concurrency in self._points():
-                    what = f"{workload} with {concurrency:,} in flight" if concurrency else workload
-                    self._progress.say(f"pass {number} of {self._plan.passes}: {what}")
-                    answer = await self._one(stack, workload, concurrency)
-                    answers.setdefault((workload, concurrency), []).append(answer)
+    async def measure(self) -> list[WorkloadReport]:
+        """Return the reports in the order of the workloads' names."""
+        answers: dict[str, list[list[Answer]]] = {name: [[] for _ in orders] for name, orders in self._orders.items()}
+        for number in range(1, self._passes + 1):
+            for together in STACKS:
+                chosen = [workload for workload in together if workload in self._orders]
+                if not chosen:
+                    continue
+                self._say(number, "starting server, worker and client")
+                async with Stack(self._fresh_folder()) as stack:
+                    for workload in chosen:
+                        for position, order in enumerate(self._orders[workload]):
+                            self._say(number, _what(workload, order))
+                            answers[workload][position].append(await self._one(stack, workload, order))
         self._progress.clear()
-        return {
-            workload: [point_report(found) for (name, _), found in answers.items() if name == workload]
-            for workload in sorted(self._workloads)
-        }
+        return [
+            workload_report(self._name, workload, [point_report(row) for row in answers[workload]])
+            for workload in sorted(self._orders)
+        ]
 
-    def _points(self) -> list[tuple[str, int]]:
-        points = {"W1": [("W1", concurrency) for concurrency in self._concurrencies], "W2": [("W2", 0)]}
-        return [point for workload in self._workloads for point in points[workload]]
+    def _say(self, number: int, text: str) -> None:
+        self._progress.say(f"pass {number} of {self._passes}: {text}")
 
-    async def _one(self, stack: Stack, workload: str, concurrency: int) -> Answer:
-        if workload == "W2":
-            order = {"workload": workload, **asdict(self._plan.runs)}
-        else:
-            order = {"workload": workload, **asdict(self._plan.load), "concurrency": concurrency}
+    async def _one(self, stack: Stack, workload: str, order: Any) -> Answer:
+        fields = {"workload": workload, **asdict(order)}
         if self._profile is None:
-            return await stack.measure(order)
-        recorder = Recorder(
-            stack.pids[self._profile], self._folder / f"{self._profile}-{workload}-{concurrency}.speedscope.json"
-        )
-        load = self._plan.load
-        recording: list[asyncio.Task[None]] = []
-        # Only what counts is recorded; the load process says when that begins.
-        answer = await stack.measure(
-            order,
-            lambda mark: (
-                recording.append(asyncio.create_task(recorder.start(load.slices * load.slice_s)))
-                if mark == "begin"
-                else None
-            ),
-        )
-        await asyncio.gather(*recording)
-        profile = await recorder.result()
+            return await stack.measure(fields)
+        role, what = self._profile, _what(workload, order)
+        file = self._folder / f"{role}-{what.replace(' ', '-')}.speedscope.json"
+        profiles: list[Profile] = []
+        recorder: Recorder | None = None
+
+        async def record(mark: str) -> None:
+            """Record only what counts."""
+            nonlocal recorder
+            if mark == "begin":
+                recorder = Recorder(stack.pids[role], file)
+                await recorder.start()
+            elif recorder is not None:
+                profiles.append(await recorder.stop())
+
+        answer = await stack.measure(fields, record)
         self._progress.clear()
-        sys.stderr.write(text_of(profile, f"{self._profile} during {workload} ({concurrency or 1} in flight)") + "\n\n")
+        for profile in profiles:
+            sys.stderr.write(text_of(profile, f"{role} during {what}") + "\n\n")
         return answer
 
     def _fresh_folder(self) -> Path:
@@ -134,7 +116,12 @@ class Bench:
         )
 
 
-async def _measure(bench: Bench) -> dict[str, list[PointReport]]:
+def _what(workload: str, order: Any) -> str:
+    concurrency = getattr(order, "concurrency", None)
+    return workload if concurrency is None else f"{workload} with {concurrency} in flight"
+
+
+async def _measure(bench: Bench) -> list[WorkloadReport]:
     """Measure, and end the processes in order on SIGTERM as on Ctrl-C."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - for the type checker
@@ -142,14 +129,22 @@ async def _measure(bench: Bench) -> dict[str, list[PointReport]]:
     return await bench.measure()
 
 
-def _print(reports: dict[str, list[PointReport]], about: dict[str, object], *, as_json: bool) -> None:
+def _print(reports: Sequence[WorkloadReport], about: dict[str, object], *, as_json: bool) -> None:
     if as_json:
-        for workload, points in reports.items():
-            print(json_line(workload, points, about))
+        for report in reports:
+            print(json_line(report, about))
         return
     print(head(about))
-    for workload, points in reports.items():
-        print(table(workload, points) + "\n")
+    for report in reports:
+        print(table(report) + "\n")
+
+
+def check(reports: Sequence[WorkloadReport]) -> int:
+    """Say which floors were missed; returns the exit code."""
+    missed = [(report.name, verdict) for report in reports for verdict in report.verdicts if not verdict.met]
+    for name, verdict in missed:
+        sys.stderr.write(f"bench: {name}:{floor_line(verdict)}\n")
+    return EXIT_BELOW if missed else 0
 
 
 def main() -> int:
@@ -158,16 +153,16 @@ def main() -> int:
     as_json = arguments.json or os.environ.get("JSON", "") not in {"", "0"}
     try:
         arguments.folder.mkdir(parents=True, exist_ok=True)
-        about = machine(disk_of(arguments.folder))
+        about = description(disk_of(arguments.folder))
         reports = asyncio.run(_measure(Bench(arguments)))
     except (BenchError, ProcessError) as fault:
         sys.stderr.write(f"bench: {fault}\n")
-        return 1
+        return EXIT_FAILED
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.stderr.write("bench: interrupted\n")
-        return 130
+        return EXIT_INTERRUPTED
     _print(reports, about, as_json=as_json)
-    return 0
+    return check(reports) if arguments.check else 0
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import re
+import signal
 import sysconfig
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import BenchError
+from bench.machine import BenchError
 
 RATE_HZ = 200
 TOP = 25
@@ -55,8 +56,8 @@ class Recorder:
         self._file = file
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self, duration_s: float) -> None:
-        """Begin to record, for a number of seconds.
+    async def start(self) -> None:
+        """Begin to record; returns once it does.
 
         Raises:
             BenchError: py-spy is not installed.
@@ -67,20 +68,24 @@ class Recorder:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._process = await asyncio.create_subprocess_exec(
             program,
-            *("record", "--pid", str(self._pid), "--duration", str(max(1, round(duration_s)))),
-            *("--rate", str(RATE_HZ), "--format", "speedscope", "--output", str(self._file), "--threads"),
+            *("record", "--pid", str(self._pid), "--threads", "--rate", str(RATE_HZ)),
+            *("--format", "speedscope", "--output", str(self._file)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
+        assert self._process.stdout is not None  # noqa: S101 - for the type checker
+        await self._process.stdout.readline()  # it says so when it has found its way into the process
 
-    async def result(self) -> Profile:
-        """Wait for the recording and read it.
+    async def stop(self) -> Profile:
+        """End the recording and read it.
 
         Raises:
             BenchError: Nothing was recorded; the message says why.
         """
         if self._process is None:
             raise BenchError("--profile: nothing was recorded")
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGINT)
         output, _ = await self._process.communicate()
         if self._process.returncode or not self._file.exists():
             said = output.decode(errors="replace").strip()

@@ -1,24 +1,21 @@
-"""Prints what was measured: tables for people, one JSON line per workload for programs."""
+"""What is made of measured values: medians over the passes, one JSON line per workload, words about the progress."""
 
 import json
-import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from bench.processes import ROLES, Answer, Disk
+from bench.floors import Verdict, verdicts
+from bench.processes import ROLES, Answer
 
-# Load average per core above which other programs disturb the measurement.
-LOAD_QUIET = 0.25
+SUMS = frozenset({"steps", "runs", "checked"})
 
 
 @dataclass(frozen=True, slots=True)
 class PointReport:
-    """One row of the table of W1, or the only one of W2: medians over the passes.
+    """One row of the table of W1, or the only one of another workload: medians over the passes.
 
     Attributes:
         figures: The workload's figures.
@@ -33,23 +30,36 @@ class PointReport:
     cores: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class WorkloadReport:
+    """What was measured of one workload.
+
+    Attributes:
+        name: The workload.
+        points: Its rows.
+        best: The row with the highest throughput; of all but W1 the only one.
+        verdicts: What the best row is worth.
+    """
+
+    name: str
+    points: Sequence[PointReport]
+    best: PointReport
+    verdicts: Sequence[Verdict]
+
+
+def workload_report(plan: str, name: str, points: Sequence[PointReport]) -> WorkloadReport:
+    """Return the report of a workload from its rows."""
+    best = max(points, key=lambda point: point.figures.get("steps_per_s", 0.0))
+    return WorkloadReport(name, points, best, verdicts(plan, name, best.figures))
+
+
 def point_report(answers: Sequence[Answer]) -> PointReport:
     """Return the medians over several passes of the same point."""
-    first = answers[0].result
-    figures: dict[str, Any] = {}
-    for name, value in first.items():
-        values = [answer.result[name] for answer in answers]
-        if isinstance(value, list):
-            figures[name] = [entry for entries in values for entry in entries]
-        elif name in {"steps", "runs", "checked"}:
-            figures[name] = sum(values)
-        else:
-            figures[name] = median(values) if isinstance(value, float) else value
     roles = [role for role in ROLES if all(role in answer.cpu for answer in answers)]
     total = {role: [answer.cpu[role].user_s + answer.cpu[role].system_s for answer in answers] for role in roles}
     steps = [answer.result["steps"] for answer in answers]
     return PointReport(
-        figures=figures,
+        figures={name: _over_passes(name, [answer.result[name] for answer in answers]) for name in answers[0].result},
         cpu_us_per_step={r: median(s / max(1, n) * 1e6 for s, n in zip(total[r], steps, strict=True)) for r in roles},
         system_share={
             r: median(a.cpu[r].system_s / max(1e-9, s) for a, s in zip(answers, total[r], strict=True)) for r in roles
@@ -58,37 +68,24 @@ def point_report(answers: Sequence[Answer]) -> PointReport:
     )
 
 
-def machine(disk: Disk) -> dict[str, Any]:
-    """Return what the figures depend on."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2),
-        "processor": _processor(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "file_system": disk.kind,
-        "fsync_ms": round(disk.fsync_ms, 3),
-    }
+def _over_passes(name: str, values: Sequence[Any]) -> Any:
+    """Return one figure of several passes: lists are joined, counts summed up, and of the rest it is the median."""
+    if isinstance(values[0], list):
+        return [entry for entries in values for entry in entries]
+    if name in SUMS:
+        return sum(values)
+    return median(values) if isinstance(values[0], float) else values[0]
 
 
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - read line by line
-            return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    except FileNotFoundError:
-        return platform.processor() or "unknown"
-
-
-def json_line(workload: str, reports: Sequence[PointReport], about: Mapping[str, Any]) -> str:
+def json_line(report: WorkloadReport, about: Mapping[str, Any]) -> str:
     """Return the line of a workload: for W1 the best point, with all points beside it."""
-    best = max(reports, key=lambda report: report.figures.get("steps_per_s", 0.0))
-    line: dict[str, Any] = {"workload": workload, **_rounded(best.figures)}
-    line["cpu_us_per_step"] = _rounded(best.cpu_us_per_step)
-    if workload == "W1":
+    line: dict[str, Any] = {"workload": report.name, **_rounded(report.best.figures)}
+    line["cpu_us_per_step"] = _rounded(report.best.cpu_us_per_step)
+    if report.name == "W1":
         line["points"] = [
-            {**_rounded(report.figures), "cpu_us_per_step": _rounded(report.cpu_us_per_step)} for report in reports
+            {**_rounded(point.figures), "cpu_us_per_step": _rounded(point.cpu_us_per_step)} for point in report.points
         ]
+    line["floors"] = [verdict.as_json() for verdict in report.verdicts]
     line["machine"] = dict(about)
     return json.dumps(line)
 
@@ -102,70 +99,6 @@ def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in values.items()
     }
-
-
-def head(about: Mapping[str, Any]) -> str:
-    """Return the lines above the tables."""
-    return (
-        f"{about['date']}, {about['cores']} cores ({about['processor']}), {about['system']}, Python {about['python']}\n"
-        f"database on {about['file_system']}; append of 4 KiB with fsync: {about['fsync_ms']:.2f} ms (median)\n"
-        "server, one worker and client are processes of their own; SQLite synchronous=FULL;\n"
-        "chains of five steps with a handler that does nothing; payloads of 100 bytes\n"
-        f"{_disturbed(about)}"
-    )
-
-
-def _disturbed(about: Mapping[str, Any]) -> str:
-    """Return a warning if the machine had other work: figures are worse then."""
-    if about["load_before"] <= LOAD_QUIET * about["cores"]:
-        return ""
-    return f"THE MACHINE WAS NOT QUIET: load average {about['load_before']:.1f} before the start\n"
-
-
-def table(workload: str, reports: Sequence[PointReport]) -> str:
-    """Return the table of a workload, at most 80 columns wide."""
-    return _w1(reports) if workload == "W1" else _w2(reports[0])
-
-
-def _w1(reports: Sequence[PointReport]) -> str:
-    lines = [
-        "W1  throughput by runs in flight",
-        "                           run from start   | CPU µs per step      | cores",
-        "   in flight    steps/s  p50 ms    p99 ms   | server worker client |  busy",
-    ]
-    best = max(reports, key=lambda report: report.figures["steps_per_s"])
-    for report in reports:
-        f = report.figures
-        lines.append(
-            f" {'*' if report is best else ' '} {f['concurrency']:9,} {f['steps_per_s']:10,.0f} {f['p50_ms']:7,.1f}"
-            f" {f['p99_ms']:9,.1f}   | {_cpu(report)} | {sum(report.cores.values()):5.2f}"
-        )
-    lines.append(_checked([report.figures for report in reports]))
-    return "\n".join(lines)
-
-
-def _w2(report: PointReport) -> str:
-    f = report.figures
-    return "\n".join(
-        [
-            "W2  one run at a time, from start to result",
-            "                                            | CPU µs per step      |",
-            "       p50 ms      p95 ms      p99 ms       | server worker client |",
-            f"   {f['p50_ms']:10.2f}  {f['p95_ms']:10.2f}  {f['p99_ms']:10.2f}       | {_cpu(report)} |",
-            _checked([f]),
-        ]
-    )
-
-
-def _cpu(report: PointReport) -> str:
-    return " ".join(
-        f"{report.cpu_us_per_step[role]:6,.0f}" if role in report.cpu_us_per_step else "   n/a" for role in ROLES
-    )
-
-
-def _checked(figures: Sequence[Mapping[str, Any]]) -> str:
-    runs, checked = sum(f["runs"] for f in figures), sum(f["checked"] for f in figures)
-    return f"   all {runs:,} runs SUCCEEDED; read {checked:,} histories: five succeeded steps each"
 
 
 class Progress:

@@ -2,16 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
+from bench.outside import Outside
 from bench.percentiles import percentiles
-from bench.workloads.chain import evenly, run_chain, step_times
+from bench.workloads.definitions import CHAIN, CHAIN_NAME, CHAIN_STEPS
+from bench.workloads.runs import evenly, histories, run_echo
 from holdfast import Client, RunHandle
-
-Mark = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,36 +55,33 @@ class Point:
     p50_ms: float
     p99_ms: float
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return asdict(self)
 
-
-async def measure(client: Client, load: Load, mark: Mark) -> Point:
-    """Keep the runs in flight and count; `mark` is called with `begin` and `end` of what counts.
+async def measure(client: Client, load: Load, outside: Outside) -> Point:
+    """Keep the runs in flight and count.
 
     Raises:
         WrongRunError: A run did not do what it should.
         RunNotSucceededError: A run did not succeed.
     """
+    await client.register(CHAIN)
     ended: list[_Ended] = []
     stop = asyncio.Event()
 
     async def keep_one_going() -> None:
         while not stop.is_set():
             begun = time.time()
-            handle = await run_chain(client)
+            handle = await run_echo(client, CHAIN_NAME)
             ended.append(_Ended(begun, time.time(), handle))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(load.concurrency):
             group.create_task(keep_one_going())
         await asyncio.sleep(load.warm_up_s)
-        mark("begin")
+        await outside.begin()
         first = time.time()
         await asyncio.sleep(load.slices * load.slice_s)
         last = time.time()
-        mark("end")
+        await outside.end()
         stop.set()
     return await _point(load, ended, first, last)
 
@@ -111,8 +106,8 @@ async def _point(load: Load, ended: list[_Ended], first: float, last: float) -> 
     weight = len(under_way) / max(1, len(chosen))
     length = (last - first) / load.slices
     steps = [0.0] * load.slices
-    for times in await step_times([run.handle for run in chosen]):
-        for when in times:
+    for history in await histories([run.handle for run in chosen], CHAIN_STEPS):
+        for when in history.steps:
             if first <= when < last:
                 steps[min(load.slices - 1, int((when - first) / length))] += weight
     rates = [count / length for count in steps]

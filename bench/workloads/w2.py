@@ -1,13 +1,12 @@
 """W2: how long a run takes when nothing else goes on: one at a time."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
-from bench.percentiles import percentiles
-from bench.workloads.chain import STEPS, run_chain, step_times
-from bench.workloads.w1 import Mark
+from bench.outside import Outside
+from bench.workloads.definitions import CHAIN, CHAIN_NAME, CHAIN_STEPS
+from bench.workloads.runs import histories, run_echo, spread
 from holdfast import Client, RunHandle
 
 
@@ -46,37 +45,34 @@ class Latency:
     runs: int
     checked: int
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return asdict(self)
 
-
-async def measure(client: Client, order: Runs, mark: Mark) -> Latency:
-    """Make the runs and take their times; `mark` is called with `begin` and `end` of what counts.
+async def measure(client: Client, order: Runs, outside: Outside) -> Latency:
+    """Make the runs and take their times.
 
     Raises:
         WrongRunError: A run did not do what it should.
         RunNotSucceededError: A run did not succeed.
     """
+    await client.register(CHAIN)
     for _ in range(order.warm_up):
-        await run_chain(client)
+        await run_echo(client, CHAIN_NAME)
     handles: list[RunHandle] = []
     repeats = []
-    mark("begin")
+    await outside.begin()
     for _ in range(order.repeats):
         times = []
         for _ in range(order.runs):
             begun = time.perf_counter()
-            handles.append(await run_chain(client))
+            handles.append(await run_echo(client, CHAIN_NAME))
             times.append(time.perf_counter() - begun)
-        repeats.append(percentiles(times))
-    mark("end")
-    await step_times(handles)
+        repeats.append(spread(times))
+    await outside.end()
+    await histories(handles, CHAIN_STEPS)
     return Latency(
-        p50_ms=median([times[50] for times in repeats]) * 1e3,
-        p95_ms=median([times[95] for times in repeats]) * 1e3,
-        p99_ms=median([times[99] for times in repeats]) * 1e3,
-        steps=len(handles) * STEPS,
+        p50_ms=median([times.p50_ms for times in repeats]),
+        p95_ms=median([times.p95_ms for times in repeats]),
+        p99_ms=median([times.p99_ms for times in repeats]),
+        steps=len(handles) * CHAIN_STEPS,
         runs=len(handles),
         checked=len(handles),
     )

@@ -1,4 +1,4 @@
-"""What the benchmark makes of measured values: percentiles, medians over passes, tables and JSON lines."""
+"""What the benchmark makes of measured values: percentiles, medians, JSON lines; and what it asks the system."""
 
 import json
 import math
@@ -9,18 +9,21 @@ from typing import Any
 import pytest
 
 from bench.__main__ import arguments_of
+from bench.machine import BenchError, Cpu, Disk, cpu_of, description, disk_of, peak_mb_of
 from bench.percentiles import percentiles
-from bench.processes import Answer, BenchError, Cpu, Disk, cpu_of, disk_of, memory_mib_of
+from bench.processes import Answer
 from bench.profile import read_profile, text_of
-from bench.report import json_line, machine, point_report, table
-from bench.workloads.chain import PAYLOAD, STEPS, evenly
+from bench.report import json_line, point_report, workload_report
+from bench.workloads.runs import PAYLOAD, evenly
+
+STEPS = 5
 
 
 def _answer(steps_per_s: float, server_s: float, runs: int = 1000, concurrency: int = 10) -> Answer:
     figures: dict[str, Any] = {"concurrency": concurrency, "steps_per_s": steps_per_s, "slices": [steps_per_s]}
     figures |= {"steps": runs * STEPS, "runs": runs, "checked": 100, "p50_ms": 2.0, "p99_ms": 4.0}
     cpu = {role: Cpu(user_s=server_s * 0.75, system_s=server_s * 0.25) for role in ("server", "worker", "client")}
-    return Answer(result=figures, cpu=cpu, wall_s=2.0, server_mib=50.0)
+    return Answer(result=figures, cpu=cpu, wall_s=2.0)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,12 @@ def test_the_plan_can_be_said_in_two_ways(command_line: list[str], plan: str) ->
     assert arguments_of(command_line).plan == plan
 
 
+def test_a_workload_that_a_plan_leaves_out_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments_of(["quick", "--workload", "W2", "--workload", "W7"])
+    assert "W7 is not part of `quick`" in capsys.readouterr().err
+
+
 def test_nothing_measured_is_no_number() -> None:
     assert all(math.isnan(value) for value in percentiles([]).values())
 
@@ -65,43 +74,22 @@ def test_a_point_is_the_median_of_its_passes() -> None:
 
 
 def test_the_line_of_a_workload_is_its_best_point() -> None:
-    reports = [point_report([_answer(100.0, 1.0)]), point_report([_answer(900.0, 1.0, concurrency=50)])]
-    line = json.loads(json_line("W1", reports, {"cores": 2}))
+    points = [point_report([_answer(100.0, 1.0)]), point_report([_answer(900.0, 1.0, concurrency=50)])]
+    line = json.loads(json_line(workload_report("quick", "W1", points), {"cores": 2}))
 
     assert (line["workload"], line["steps_per_s"], line["concurrency"]) == ("W1", 900.0, 50)
     assert [point["steps_per_s"] for point in line["points"]] == [100.0, 900.0]
     assert line["machine"] == {"cores": 2}
 
 
-def test_the_line_of_the_latencies_names_them() -> None:
-    result = {"p50_ms": 6.123456, "p95_ms": 8.0, "p99_ms": 9.0, "steps": 150, "runs": 30, "checked": 30}
-    line = json.loads(json_line("W2", [point_report([Answer(result, {}, 1.0, None)])], {}))
+def test_the_line_of_the_latencies_names_them_and_says_what_they_are_worth() -> None:
+    result = {"p50_ms": 16.123456, "p95_ms": 18.0, "p99_ms": 19.0, "steps": 150, "runs": 30, "checked": 30}
+    report = workload_report("quick", "W2", [point_report([Answer(result, {}, 1.0)])])
+    line = json.loads(json_line(report, {}))
 
     assert line["workload"] == "W2"
-    assert (line["p50_ms"], line["p95_ms"], line["p99_ms"]) == (6.123, 8.0, 9.0)
-
-
-def test_tables_fit_a_terminal_and_say_what_was_checked() -> None:
-    w1 = table("W1", [point_report([_answer(123456.0, 1.0, concurrency=2000)])])
-    w2 = table(
-        "W2",
-        [
-            point_report(
-                [
-                    Answer(
-                        {"p50_ms": 6.1, "p95_ms": 8.0, "p99_ms": 9.0, "steps": 15, "runs": 3, "checked": 3},
-                        {},
-                        1.0,
-                        None,
-                    )
-                ]
-            )
-        ],
-    )
-
-    assert max(map(len, [*w1.splitlines(), *w2.splitlines()])) <= 80
-    assert "all 1,000 runs SUCCEEDED; read 100 histories: five succeeded steps each" in w1
-    assert "n/a" in w2
+    assert (line["p50_ms"], line["p95_ms"], line["p99_ms"]) == (16.123, 18.0, 19.0)
+    assert line["floors"] == [{"figure": "p50_ms", "at_most": 10, "met": False}]
 
 
 def test_the_payload_has_a_hundred_bytes() -> None:
@@ -121,7 +109,7 @@ def test_what_a_process_took_is_read_from_the_system() -> None:
     if not Path("/proc/self/stat").exists():
         assert cpu_of(os.getpid()) is None
         return
-    cpu, memory = cpu_of(os.getpid()), memory_mib_of(os.getpid())
+    cpu, memory = cpu_of(os.getpid()), peak_mb_of(os.getpid())
 
     assert cpu is not None
     assert cpu.user_s > 0
@@ -131,7 +119,7 @@ def test_what_a_process_took_is_read_from_the_system() -> None:
 
 
 def test_the_machine_is_described() -> None:
-    assert machine(Disk(kind="ext4", fsync_ms=1.0)).keys() >= {"date", "cores", "python", "file_system", "fsync_ms"}
+    assert description(Disk(kind="ext4", fsync_ms=1.0)).keys() >= {"date", "cores", "python", "file_system", "fsync_ms"}
 
 
 def test_a_profile_is_told_by_module_package_and_function(tmp_path: Path) -> None:
