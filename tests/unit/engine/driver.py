@@ -304,7 +304,9 @@ class Play:
             assert record is None or record.worker_id == "" or record.state != st.QUEUED
             assert record is None or record.fence_us == 0 or record.state == st.RUNNING
             assert record is None or record.due_us == 0 or record.state not in st.FINAL
-        assert run.root.unfinished == sum(record is None or record.state not in st.FINAL for record in run.root.steps)
+        states = [st.PENDING if record is None else record.state for record in run.root.steps]
+        assert run.root.unfinished == sum(state not in st.FINAL for state in states)
+        assert run.root.active == sum(state not in {*st.FINAL, st.PENDING} for state in states)
         if run.open:
             assert self.reasons(), "an open run that waits for nothing"
         else:

@@ -29,9 +29,6 @@ STARTERS = {
 }
 """How a step of each kind starts."""
 
-SETTLED = st.FINAL | {st.PENDING}
-"""States of steps that nothing but another step can move."""
-
 CAUSES = {
     RunStateEnum.RUN_STATE_CANCELED: CancelCause.CANCEL_CAUSE_RUN_CANCELED,
     RunStateEnum.RUN_STATE_TIMED_OUT: CancelCause.CANCEL_CAUSE_RUN_TIMED_OUT,
@@ -106,9 +103,7 @@ def _release_cleanup(turn: Turn, scope: Scope) -> bool:
 
     Until then it stays PENDING: the block may still fail, and then its `finally` starts all the same.
     """
-    if turn.run.paused or not turn.run.begun or scope.closing or not scope.unfinished or not scope.block.cleanups:
-        return False
-    if any(scope.state_of(index) not in SETTLED for index in scope.block.order):
+    if turn.run.paused or not turn.run.begun or scope.closing or scope.active or not scope.unfinished:
         return False
     for index in scope.block.cleanups:
         step = scope.block.steps[index]

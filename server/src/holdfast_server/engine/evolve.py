@@ -206,7 +206,7 @@ def _terminated(run: RunState, _event: HistoryEvent, body: RunTerminated) -> Non
     run.waits.clear()
     run.open_gates.clear()
     for scope in run.scopes.values():
-        scope.unfinished = 0
+        scope.unfinished = scope.active = 0
         for index in range(len(scope.steps)):
             record = scope.record(index)
             if record.state not in st.FINAL:
@@ -225,9 +225,15 @@ def _step(run: RunState, path: str) -> tuple[Scope, StepPlan, StepRecord]:
     return scope, step, scope.record(step.index)
 
 
+def _activate(scope: Scope, record: StepRecord, state: StepState.ValueType) -> None:
+    if record.state == st.PENDING:
+        scope.active += 1
+    record.state = state
+
+
 def _queued(run: RunState, _event: HistoryEvent, body: StepQueued) -> None:
-    _scope, _step_plan, record = _step(run, body.path)
-    record.state = st.QUEUED
+    scope, _step_plan, record = _step(run, body.path)
+    _activate(scope, record, st.QUEUED)
     record.attempt = body.attempt
     record.handler = body.handler
     record.queue = body.queue
@@ -257,9 +263,9 @@ def _step_started(run: RunState, _event: HistoryEvent, body: StepStarted) -> Non
 
 
 def _attempt_failed(run: RunState, _event: HistoryEvent, body: StepAttemptFailed) -> None:
-    _scope, _step_plan, record = _step(run, body.path)
+    scope, _step_plan, record = _step(run, body.path)
     _settle(record, body.failure)
-    record.state = st.BACKING_OFF
+    _activate(scope, record, st.BACKING_OFF)
     record.failure = body.failure
     record.due_us = timestamp_us(body.retry_time) if body.HasField("retry_time") else 0
 
@@ -271,6 +277,8 @@ def _settle(record: StepRecord, failure: Failure | None = None) -> None:
 
 
 def _finish(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, state: StepState.ValueType) -> None:
+    if record.state != st.PENDING:
+        scope.active -= 1
     record.state = state
     record.finish_us = run.time_us
     record.due_us = 0
@@ -352,8 +360,8 @@ def _step_canceled(run: RunState, _event: HistoryEvent, body: StepCanceled) -> N
 
 
 def _timer_started(run: RunState, _event: HistoryEvent, body: TimerStarted) -> None:
-    _scope, _step_plan, record = _step(run, body.path)
-    record.state = st.WAITING
+    scope, _step_plan, record = _step(run, body.path)
+    _activate(scope, record, st.WAITING)
     record.schedule_us = run.time_us
     record.due_us = timestamp_us(body.due_time)
 
@@ -368,8 +376,8 @@ def _timer_fired(run: RunState, _event: HistoryEvent, body: TimerFired) -> None:
 
 
 def _gate_opened(run: RunState, _event: HistoryEvent, body: GateOpened) -> None:
-    _scope, _step_plan, record = _step(run, body.path)
-    record.state = st.IN_REVIEW if body.review_rule else st.WAITING
+    scope, _step_plan, record = _step(run, body.path)
+    _activate(scope, record, st.IN_REVIEW if body.review_rule else st.WAITING)
     run.waits.pop(body.path, None)
     if not record.schedule_us:
         record.schedule_us = run.time_us
@@ -434,8 +442,8 @@ def _gate_resolved(run: RunState, _event: HistoryEvent, body: GateResolved) -> N
 
 
 def _wait_opened(run: RunState, _event: HistoryEvent, body: WaitOpened) -> None:
-    _scope, _step_plan, record = _step(run, body.path)
-    record.state = st.WAITING
+    scope, _step_plan, record = _step(run, body.path)
+    _activate(scope, record, st.WAITING)
     record.schedule_us = run.time_us
     record.input = body.input if body.HasField("input") else None
     record.due_us = timestamp_us(body.due_time) if body.HasField("due_time") else 0

@@ -137,6 +137,9 @@ class Scope:
     block: BlockPlan
     steps: list[StepRecord | None]
     unfinished: int
+    """Steps that are not final."""
+    active: int = 0
+    """Of these, those that more than the end of another step can move: all that are not PENDING."""
     closing: RunStateEnum.ValueType = RunStateEnum.RUN_STATE_UNSPECIFIED
     """`RunState` the block is closing with (FAILED, CANCELED, TIMED_OUT); UNSPECIFIED while it goes on."""
     failure: Failure | None = None
