@@ -51,7 +51,7 @@ def test_outcome_takes_edge(outcome: str, on: str) -> None:
 
     edges = play.record("b").edges
 
-    assert edges == [st.TAKEN if TAKES[outcome][on] else st.DEAD]
+    assert edges == bytearray([st.TAKEN if TAKES[outcome][on] else st.DEAD])
     if outcome != "CANCELED":
         assert (play.state("b") == st.QUEUED) == TAKES[outcome][on]
 
@@ -84,14 +84,14 @@ def _join(mode: str, count: int, edges: int) -> Any:
 def test_join_of_two_edges(mode: str, count: int, edges: tuple[int, int], verdict: Verdict) -> None:
     step = _join(mode, count, 2)
     for order in (edges, edges[::-1]):
-        assert join_verdict(step, StepRecord(edges=list(order))) is verdict  # type: ignore[arg-type] # resolutions
+        assert join_verdict(step, StepRecord(edges=bytearray(order))) is verdict
 
 
 @pytest.mark.parametrize("mode", ["INCLUSIVE", "ALL", "FIRST", "QUORUM"])
 def test_join_with_a_broken_condition_is_an_error_at_once(mode: str) -> None:
     step = _join(mode, 1, 3)
     for others in itertools.product((U, T, D), repeat=2):
-        assert join_verdict(step, StepRecord(edges=[E, *others])) is Verdict.ERROR
+        assert join_verdict(step, StepRecord(edges=bytearray([E, *others]))) is Verdict.ERROR
 
 
 @pytest.mark.parametrize(("mode", "count"), JOINS)
@@ -99,11 +99,11 @@ def test_a_join_never_changes_its_mind(mode: str, count: int) -> None:
     """Once met or lost, whatever else is resolved, it stays so; fully resolved, it is not open."""
     step = _join(mode, count, 3)
     for edges in itertools.product((U, T, D), repeat=3):
-        verdict = join_verdict(step, StepRecord(edges=list(edges)))
+        verdict = join_verdict(step, StepRecord(edges=bytearray(edges)))
         assert (verdict is OPEN) <= (U in edges)
         for position, resolution in itertools.product(range(3), (T, D)):
             if edges[position] == U and verdict is not OPEN:
-                later = [*edges]
+                later = bytearray(edges)
                 later[position] = resolution
                 assert join_verdict(step, StepRecord(edges=later)) is verdict
 

@@ -73,7 +73,7 @@ def condition_failure(turn: Turn, scope: Scope, step: StepPlan) -> Failure:
 
     Evaluated once more: the event of the source says that it failed, not how, and may be long ago.
     """
-    resolved = scope.record(step.index).edges or []
+    resolved = scope.record(step.index).edges or b""
     for edge, resolution in zip(step.after, resolved, strict=False):
         if resolution != st.ERROR or edge.when is None:
             continue

@@ -295,7 +295,7 @@ def _resolve(scope: Scope, edges: Iterable[Any]) -> None:
         index = scope.block.by_name[edge.target]
         target = scope.record(index)
         if target.edges is None:
-            target.edges = [st.UNRESOLVED] * len(scope.block.steps[index].after)
+            target.edges = bytearray(len(scope.block.steps[index].after))  # all UNRESOLVED, which is 0
         target.edges[edge.index] = edge.resolution
 
 

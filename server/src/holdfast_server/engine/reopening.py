@@ -80,7 +80,7 @@ def _starts_over(scope: Scope, step: StepPlan, record: StepRecord, reset: set[in
 def _still_met(scope: Scope, join: StepPlan, reset: set[int]) -> bool:
     """Whether the edges that stay taken are enough for a join."""
     record = scope.steps[join.index]
-    edges = record.edges if record is not None and record.edges is not None else []
+    edges = record.edges if record is not None and record.edges is not None else b""
     kept = sum(
         resolution == st.TAKEN and edge.source not in reset for edge, resolution in zip(join.after, edges, strict=False)
     )

@@ -108,8 +108,9 @@ class StepRecord:
     cancel_cause: CancelCause.ValueType = CancelCause.CANCEL_CAUSE_UNSPECIFIED
     settled: tuple[int, int] = (0, 0)
     """(attempt, lease) of the last result a worker gave that was accepted."""
-    edges: list[EdgeResolution.ValueType] | None = None
-    """Resolution of each edge into the step; None means all unresolved."""
+    edges: bytearray | None = None
+    """`EdgeResolution` of each edge into the step, a byte each, so that a wide join counts them at no cost; None means
+    all unresolved."""
     skip_reason: SkipReason.ValueType = SkipReason.SKIP_REASON_UNSPECIFIED
     handled: bool = False
     answered_by: str = ""
