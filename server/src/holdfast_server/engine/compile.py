@@ -191,10 +191,12 @@ class _Compilation:
         if len(step.after) > EDGES_MAX:
             self._faults.add(path, f"there are {len(step.after):,} edges, the limit is {EDGES_MAX}")
         sound: list[tuple[int, int]] = []
+        listed: set[tuple[str, int, str]] = set()
         for position, edge in enumerate(step.after):
             where: Ref = (*path, position, "step")
             source = self._by_name.get(edge.step)
-            if edge in step.after[:position]:
+            written = (edge.step, edge.on, edge.when)
+            if written in listed:
                 self._faults.add((*path, position), f"the same edge from '{edge.step}' is listed twice")
             elif source is None:
                 others = [name for name in self._by_name if name != step.name]
@@ -204,6 +206,7 @@ class _Compilation:
                 self._faults.add(where, f"step '{step.name}' cannot come after itself")
             else:
                 sound.append((position, source))
+            listed.add(written)
         self._join(step, ("steps", index, "join"))
         return sound
 
