@@ -73,7 +73,7 @@ def test_a_file_that_is_no_database(tmp_path: Path, content: bytes, what: str) -
         with ServerProcess(path):  # an empty file is as good as none
             return
     done = starting("--database", str(path))
-    told(done, 1, what, "")
+    told(done, 1, what, "--database FILE")
     assert path.read_bytes() == content
 
 
@@ -84,8 +84,27 @@ def test_another_applications_database(tmp_path: Path) -> None:
     connection.commit()
     connection.close()
     before = path.read_bytes()
-    told(starting("--database", str(path)), 1, "another application", "name another file")
+    told(starting("--database", str(path)), 1, "another application", "--database FILE")
     assert path.read_bytes() == before
+
+
+def test_a_database_that_cannot_be_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere" / "a.db", tmp_path):
+        told(starting("--database", str(path)), 1, str(path), "--database FILE")
+
+
+def test_an_address_that_is_taken(server: ServerProcess, tmp_path: Path) -> None:
+    for listen in (server.target, "no-such-host.invalid:7411"):
+        done = holdfast("server", "--database", str(tmp_path / "a.db"), "--listen", listen, "--insecure")
+        told(done, 1, f"cannot listen on {listen}: ", "--listen 127.0.0.1:0")
+        assert len(done.stderr.splitlines()) == 2, "no lines of the transport beside ours"
+
+
+def test_a_ready_file_that_cannot_be_written(tmp_path: Path) -> None:
+    ready = tmp_path / "nowhere" / "ready"
+    done = starting("--database", str(tmp_path / "a.db"), "--ready-file", str(ready))
+    told(done, 1, f"--ready-file {ready} cannot be written", "in a folder this user may write to")
+    assert "stopped" in done.stderr + done.stdout, "what had started was ended in good order"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +129,7 @@ def test_an_address_that_cannot_be_listened_on(tmp_path: Path, listen: str, code
         ("[a", "is no TOML", "mend the file"),
         ("lease_s = -1", "setting lease_s", "holdfast server --help"),
         ('colour = "red"', "setting colour", "holdfast server --help"),
+        ('log_level = "loud"', "setting log_level: Input should be 'debug', 'info'", "holdfast server --help"),
         ('payload_bytes = "much"', "setting payload_bytes", "holdfast server --help"),
     ],
 )

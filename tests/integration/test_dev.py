@@ -58,7 +58,7 @@ async def test_definitions_of_a_folder_are_registered_whenever_they_change(tmp_p
 
         said = server.log_tail()
         assert "a definition has faults" in said
-        assert "broken.yaml" in said
+        assert "place=broken.yaml:2:" in said
         assert "Traceback" not in said
         assert server.stop() == 0
 

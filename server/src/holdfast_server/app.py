@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -63,7 +64,15 @@ SERVICES = (
 
 
 class ServerStartError(Exception):
-    """The server cannot start; the message says what to do."""
+    """The server cannot start.
+
+    Attributes:
+        next_step: What to do about it.
+    """
+
+    def __init__(self, message: str, next_step: str) -> None:
+        super().__init__(message)
+        self.next_step = next_step
 
 
 def wall_clock_us() -> int:
@@ -111,13 +120,12 @@ class Server:
             StoreError: the database cannot be used.
         """
         if not self.config.is_loopback and not self.config.insecure:
-            message = (
-                f"{self.config.listen} can be reached from other machines and there is no access control; "
-                "listen on 127.0.0.1, or say --insecure if the network is trusted"
-            )
-            raise ServerStartError(message)
+            message = f"{self.config.listen} can be reached from other machines and there is no access control"
+            next_step = "listen on 127.0.0.1, or say --insecure if the network is trusted"
+            raise ServerStartError(message, next_step)
         await self._store.open()
         try:
+            _check_free(self.config.listen)
             await self._wire()
         except BaseException:
             await self._store.close()
@@ -177,8 +185,7 @@ class Server:
         try:
             self.port = server.add_insecure_port(self.config.listen)
         except RuntimeError as error:
-            message = f"cannot listen on {self.config.listen}: {error}; is another server running there?"
-            raise ServerStartError(message) from error
+            raise _cannot_listen(self.config.listen, str(error)) from error
         runtime.health.listen(lambda: runtime.spawn(self._report_health(), "health report"))
         await server.start()
         await self._report_health()
@@ -208,6 +215,30 @@ class Server:
     async def wait(self) -> None:
         """Runs until stopped."""
         await self._grpc.wait_for_termination()
+
+
+def _check_free(listen: str) -> None:
+    """Asks the operating system for an address, because gRPC does not tell why it cannot have one.
+
+    Raises:
+        ServerStartError: the address cannot be used.
+    """
+    if listen.startswith("unix:"):
+        return
+    host, _, port = listen.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise _cannot_listen(listen, error.strerror or str(error)) from error
+
+
+def _cannot_listen(listen: str, why: str) -> ServerStartError:
+    next_step = "use or stop the server that is there, or name another address of this machine: --listen 127.0.0.1:0"
+    return ServerStartError(f"cannot listen on {listen}: {why}", next_step)
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:

@@ -13,10 +13,9 @@ import typer
 
 __all__ = ["commands"]
 
-Listen = Annotated[
-    str | None, typer.Option(help="Address and port; port 0 takes a free one. [default: 127.0.0.1:7411]")
-]
-Database = Annotated[str | None, typer.Option(help="SQLite file, or :memory:. [default: ./holdfast.db]")]
+# Defaults stand in the texts: the settings have them, and None says that a flag was not given.
+Listen = Annotated[str | None, typer.Option(help="Address and port; port 0 takes a free one. Else 127.0.0.1:7411.")]
+Database = Annotated[str | None, typer.Option(help="SQLite file, or :memory:. Else ./holdfast.db.")]
 ReadyFile = Annotated[
     Path | None, typer.Option(help="Written with the address, as HOST:PORT, once the server answers.", dir_okay=False)
 ]
@@ -24,8 +23,8 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file with settings.", exists=True, dir_okay=False, readable=True)
 ]
 Insecure = Annotated[bool | None, typer.Option("--insecure", help="Listen beyond loopback without access control.")]
-LogFormat = Annotated[str | None, typer.Option(help="console or json. [default: console]")]
-LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error. [default: info]")]
+LogFormat = Annotated[str | None, typer.Option(help="console or json. Else console.")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error. Else info.")]
 
 
 def commands(app: typer.Typer) -> None:
@@ -40,19 +39,28 @@ def server(
     config: ConfigFile = None,
     ready_file: ReadyFile = None,
     insecure: Insecure = None,
-    lease_s: Annotated[float | None, typer.Option(help="Life of a lease without a sign of its worker.")] = None,
-    adoption_grace_s: Annotated[
-        float | None, typer.Option(help="Time workers have after a restart to claim what they hold.")
+    lease_s: Annotated[
+        float | None, typer.Option(help="Life of a lease without a sign of its worker. Else 30.")
     ] = None,
-    cancel_grace_s: Annotated[float | None, typer.Option(help="Time a cancelled attempt has to end by itself.")] = None,
-    hot_runs: Annotated[int | None, typer.Option(help="Open runs in memory; others that only wait leave it.")] = None,
+    adoption_grace_s: Annotated[
+        float | None, typer.Option(help="Time workers have after a restart to claim what they hold. Else 5.")
+    ] = None,
+    cancel_grace_s: Annotated[
+        float | None, typer.Option(help="Time a cancelled attempt has to end by itself. Else 30.")
+    ] = None,
+    hot_runs: Annotated[
+        int | None, typer.Option(help="Open runs in memory; those beyond it leave while they wait. Else 20,000.")
+    ] = None,
     evict_after_s: Annotated[
-        float | None, typer.Option(help="Time nothing must have happened to a run that leaves though there is room.")
+        float | None, typer.Option(help="Time after which a run that only waits leaves the memory. Else 10.")
     ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
-    """Run a server on one database until it is told to stop (Ctrl-C or SIGTERM)."""
+    """Run a server on one database until it is told to stop (Ctrl-C or SIGTERM).
+
+    Every setting may also stand in the environment, as HOLDFAST_LISTEN, or in the file of --config; a flag wins.
+    """
     flags = {
         "listen": listen,
         "database": database,
@@ -115,19 +123,23 @@ def _run(
 
 
 def _after(error: Exception) -> str:
-    """What to do about a server that does not start; empty where the message says it."""
-    from holdfast_server.store.port import StoreLockedError, StoreTooNewError
+    """What to do about a server that does not start."""
+    from holdfast_server.app import ServerStartError
+    from holdfast_server.store.port import StoreCorruptError, StoreLockedError, StoreTooNewError
 
+    if isinstance(error, ServerStartError):
+        return error.next_step
     if isinstance(error, StoreLockedError):
-        return "use that server, or stop it, or name another file: holdfast server --database FILE"
+        return "use that server, or stop it, or name another file: --database FILE"
     if isinstance(error, StoreTooNewError):
         return "run the version of holdfast-server that wrote it, or a newer one; see: holdfast --version"
-    return ""
+    if isinstance(error, StoreCorruptError):
+        return "put back a backup, or name another file: --database FILE"
+    return "name a file on a local disk, in a folder this user may write to: --database FILE"
 
 
 def _tell_next(what: str) -> None:
-    if what:
-        typer.echo(f"  next: {what}", err=True)
+    typer.echo(f"  next: {what}", err=True)
 
 
 SWITCH_INTERVAL_S = 0.0005
@@ -140,7 +152,7 @@ time."""
 
 
 async def _serve(config: "object", ready_file: Path | None, folders: tuple[Path, ...]) -> None:
-    from holdfast_server.app import Server, run_until_signal
+    from holdfast_server.app import Server, ServerStartError, run_until_signal
     from holdfast_server.config import ServerConfig
     from holdfast_server.dev import follow_folder
 
@@ -158,9 +170,12 @@ async def _serve(config: "object", ready_file: Path | None, folders: tuple[Path,
         config.listen if config.listen.startswith("unix:") else f"{config.listen.rpartition(':')[0]}:{server.port}"
     )
     if ready_file is not None:
-        fresh = ready_file.with_name(f"{ready_file.name}.new")
-        fresh.write_text(f"{address}\n")
-        fresh.replace(ready_file)
+        try:
+            _write_ready(ready_file, address)
+        except OSError as error:
+            await server.stop()
+            message = f"--ready-file {ready_file} cannot be written ({error.strerror})"
+            raise ServerStartError(message, "name a file in a folder this user may write to") from error
     followers = [loop.create_task(follow_folder(folder, address)) for folder in folders]
     try:
         await run_until_signal(server, stop)
@@ -168,3 +183,10 @@ async def _serve(config: "object", ready_file: Path | None, folders: tuple[Path,
         for follower in followers:
             follower.cancel()
         await asyncio.gather(*followers, return_exceptions=True)
+
+
+def _write_ready(file: Path, address: str) -> None:
+    """Writes the address whole: whoever waits for the file never reads half of it."""
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_text(f"{address}\n")
+    fresh.replace(file)

@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -33,8 +33,8 @@ class ServerConfig(BaseSettings):
     evict_after_s: float = Field(
         default=10.0, gt=0, description="Time nothing must have happened to a run that is evicted though there is room."
     )
-    log_format: str = Field(default="console", pattern="^(console|json)$", description="Form of the log.")
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least level logged.")
+    log_format: Literal["console", "json"] = Field(default="console", description="Form of the log.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
     @field_validator("listen")
     @classmethod

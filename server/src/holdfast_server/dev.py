@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from holdfast import Client
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, InvalidDefinitionError
 
 __all__ = ["changed_definitions", "follow_folder"]
 
@@ -62,7 +62,12 @@ async def follow_folder(folder: Path, target: str) -> None:
 async def _register(client: Client, name: str, text: str) -> None:
     try:
         answer = await client.workflows.register(text)
+    except InvalidDefinitionError:
+        # Asked again as a check, which tells the line and column of each fault by themselves.
+        for fault in await client.validate(text):
+            place = f"{name}:{fault.line}:{fault.column}" if fault.line else name
+            log.warning("a definition has faults", place=place, path=fault.path, fault=fault.message)
     except HoldfastError as error:
-        log.warning("a definition has faults", file=name, error=str(error))
+        log.warning("a definition cannot be registered", file=name, error=str(error))
     else:
         log.info("registered", file=name, workflow=answer.workflow.name, version=answer.workflow.version)
