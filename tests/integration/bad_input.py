@@ -147,6 +147,7 @@ DEFINITIONS: list[Row] = [
         "unknown workflow shown",
         lambda w: w.stubs.workflows.GetWorkflow(workflows.GetWorkflowRequest(name="nobody")),
         "WORKFLOW_NOT_FOUND",
+        "name",
     ),
     (
         "negative version shown",
@@ -158,11 +159,12 @@ DEFINITIONS: list[Row] = [
         "versions of an unknown workflow",
         lambda w: w.stubs.workflows.ListWorkflowVersions(workflows.ListWorkflowVersionsRequest(name="nobody")),
         "WORKFLOW_NOT_FOUND",
+        "name",
     ),
 ]
 STARTS: list[Row] = [
-    ("unknown workflow", lambda w: w.start(workflow="nobody"), "WORKFLOW_NOT_FOUND"),
-    ("unknown version", lambda w: w.start(version=99), "WORKFLOW_NOT_FOUND"),
+    ("unknown workflow", lambda w: w.start(workflow="nobody"), "WORKFLOW_NOT_FOUND", "workflow"),
+    ("unknown version", lambda w: w.start(version=99), "WORKFLOW_NOT_FOUND", "workflow"),
     ("negative version", lambda w: w.start(version=-1), "INVALID_REQUEST", "version"),
     ("unknown namespace", lambda w: w.start(namespace="nowhere"), "NAMESPACE_NOT_FOUND", "namespace"),
     ("no workflow", lambda w: w.start(workflow=""), "INVALID_REQUEST", "workflow"),
@@ -221,7 +223,7 @@ STARTS: list[Row] = [
     ),
 ]
 READS: list[Row] = [
-    ("unknown run", lambda w: w.get("nobody"), "RUN_NOT_FOUND"),
+    ("unknown run", lambda w: w.get("nobody"), "RUN_NOT_FOUND", "run_id"),
     ("no run", lambda w: w.get(""), "INVALID_REQUEST", "run_id"),
     ("odd run", lambda w: w.get("../x"), "INVALID_REQUEST", "run_id"),
     ("unknown view", lambda w: w.get(w.held, payload_view=7), "INVALID_REQUEST", "payload_view"),
@@ -229,6 +231,7 @@ READS: list[Row] = [
         "wait for an unknown run",
         lambda w: w.stubs.runs.WaitRun(runs.WaitRunRequest(run_id="nobody")),
         "RUN_NOT_FOUND",
+        "run_id",
     ),
     (
         "wait for less than nothing",
@@ -236,7 +239,7 @@ READS: list[Row] = [
         "INVALID_REQUEST",
         "park_timeout",
     ),
-    ("history of an unknown run", lambda w: w.history(run_id="nobody"), "RUN_NOT_FOUND"),
+    ("history of an unknown run", lambda w: w.history(run_id="nobody"), "RUN_NOT_FOUND", "run_id"),
     ("large page of history", lambda w: w.history(page_size=10_001), "INVALID_REQUEST", "page_size"),
     ("page of another list", lambda w: w.history(page_token=paging.encode("runs", 1, 1)), "PAGE_TOKEN_INVALID"),
     ("unknown view of history", lambda w: w.history(payload_view=9), "INVALID_REQUEST", "payload_view"),
@@ -294,8 +297,8 @@ CHANGES: list[Row] = [
     ("signal against its schema", lambda w: w.signal(w.held, "go", 1), "SIGNAL_SCHEMA", "signal.payload"),
     ("odd signal", lambda w: w.signal(w.held, "Go!", 1), "INVALID_REQUEST", "signal.name"),
     ("long signal", lambda w: w.signal(w.held, "x" * 64, 1), "INVALID_REQUEST", "signal.name"),
-    ("signal to a closed run", lambda w: w.signal(w.closed, "other", 1), "RUN_CLOSED"),
-    ("signal to nobody", lambda w: w.signal("nobody", "other", 1), "RUN_NOT_FOUND"),
+    ("signal to a closed run", lambda w: w.signal(w.closed, "other", 1), "RUN_CLOSED", "run_id"),
+    ("signal to nobody", lambda w: w.signal("nobody", "other", 1), "RUN_NOT_FOUND", "run_id"),
     ("large signal", lambda w: w.signal(w.held, "other", "x" * 4 * MIB), "PAYLOAD_TOO_LARGE", "signal.payload"),
     ("no signals", lambda w: w.stubs.runs.SignalRuns(runs.SignalRunsRequest()), "INVALID_REQUEST", "signals"),
     (
@@ -313,6 +316,7 @@ CHANGES: list[Row] = [
         "unknown gate",
         lambda w: w.stubs.gates.GetGate(gates.GetGateRequest(run_id=w.held, step_path="hold")),
         "GATE_NOT_FOUND",
+        "step_path",
     ),
     (
         "long path",
@@ -349,6 +353,7 @@ CHANGES: list[Row] = [
         "cancel of a closed run",
         lambda w: w.stubs.runs.CancelRun(runs.CancelRunRequest(run_id=w.closed)),
         "RUN_CLOSED",
+        "run_id",
     ),
     (
         "long note",

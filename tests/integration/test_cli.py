@@ -245,6 +245,7 @@ def closed(line: Line) -> str:
     line("gate", "reject", "closed")
     line("run", "wait", "closed")
     line("run", "start", "waiting", "--run-id", "open", "--key", "taken")
+    line("run", "start", "report", "--input", '{"who": "eve"}', "--run-id", "open-report")
     return "closed"
 
 
@@ -256,7 +257,7 @@ BAD_INPUT = [
     ('run start report --input {"who":"x"} --signal more=1', 1, "SIGNAL_SCHEMA", "holdfast workflow show report"),
     ("run start waiting --run-id closed", 1, "RUN_EXISTS", "holdfast run show closed"),
     ("run start waiting --key taken", 1, "KEY_IN_USE", "holdfast run list --workflow waiting --key taken"),
-    ("run start waiting --request-id once", 1, "REQUEST_ID_REUSED", "next: "),
+    ("run start waiting --request-id once", 1, "REQUEST_ID_REUSED", "leave out --request-id"),
     ("run start waiting --run-id a/b", 1, "INVALID_REQUEST", "holdfast run start --help"),
     ("run show nobody", 3, "RUN_NOT_FOUND", "holdfast run list"),
     ("run history nobody", 3, "RUN_NOT_FOUND", "holdfast run list"),
@@ -266,7 +267,9 @@ BAD_INPUT = [
     ("run pause closed", 1, "RUN_CLOSED", "holdfast run show closed"),
     ("run cancel closed", 1, "RUN_CLOSED", "holdfast run show closed"),
     ("run retry closed", 1, "ILLEGAL_STATE", "holdfast run show closed"),
-    ("run query closed nope", 3, "QUERY_NOT_FOUND", "--expression"),
+    ("run query closed nope", 3, "QUERY_NOT_FOUND", "holdfast workflow show report"),
+    ("run signal open-report nope", 1, "SIGNAL_UNDECLARED", "holdfast workflow show report"),
+    ("run signal open-report more --payload 1", 1, "SIGNAL_SCHEMA", "holdfast workflow show report"),
     ("run query closed broken", 1, "QUERY_FAILED", "holdfast run show closed"),
     ("run query closed --expression 1+", 1, "QUERY_FAILED", "holdfast run show closed"),
     ("gate show closed nope", 3, "GATE_NOT_FOUND", "holdfast gate list --run closed"),

@@ -6,6 +6,7 @@ be folded again from what is on disk.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -297,11 +298,15 @@ def _check_signal(
     if declared and name not in declared:
         message = f"workflow {run.plan.workflow!r} declares the signals {', '.join(declared)}; {name!r} is none of them"
         raise Refused(
-            ErrorReason.ERROR_REASON_SIGNAL_UNDECLARED, message, {"signal": name}, (("signal.name", message),)
+            ErrorReason.ERROR_REASON_SIGNAL_UNDECLARED,
+            message,
+            {"signal": name, "workflow": run.plan.workflow},
+            (("signal.name", message),),
         )
     schema = declared.get(name)
     if schema is not None:
-        _check_schema(schema, payload, bag, ErrorReason.ERROR_REASON_SIGNAL_SCHEMA, "signal.payload")
+        facts = {"signal": name, "workflow": run.plan.workflow}
+        _check_schema(schema, payload, bag, ErrorReason.ERROR_REASON_SIGNAL_SCHEMA, "signal.payload", facts)
     held = len(run.signals) + more
     if held >= settings.unconsumed_signals and not wait.is_awaited(run, bag, name, payload):
         limit = settings.unconsumed_signals
@@ -312,20 +317,26 @@ def _check_signal(
 
 def _check_input(plan: Plan, payload: Payload | None, bag: PayloadBag) -> None:
     if plan.input_schema is not None:
-        _check_schema(plan.input_schema, payload, bag, ErrorReason.ERROR_REASON_INPUT_SCHEMA, "input")
+        facts = {"workflow": plan.workflow}
+        _check_schema(plan.input_schema, payload, bag, ErrorReason.ERROR_REASON_INPUT_SCHEMA, "input", facts)
 
 
 def _check_schema(
-    schema: Schema, payload: Payload | None, bag: PayloadBag, reason: ErrorReason.ValueType, field: str
+    schema: Schema,
+    payload: Payload | None,
+    bag: PayloadBag,
+    reason: ErrorReason.ValueType,
+    field: str,
+    facts: Mapping[str, str],
 ) -> None:
     try:
         faults = schema.check(bag.decode(payload))
     except OpaquePayloadError as error:
-        raise Refused(reason, f"{field}: {error}", violations=((field, str(error)),)) from error
+        raise Refused(reason, f"{field}: {error}", facts, ((field, str(error)),)) from error
     if faults:
         listed = tuple((field_path(field, fault.path), fault.message) for fault in faults)
         message = f"{field} does not fit its schema: {listed[0][0]}: {listed[0][1]}"
-        raise Refused(reason, message, violations=listed)
+        raise Refused(reason, message, facts, listed)
 
 
 def _default_attributes(turn: Turn, plan: Plan, payload: Payload | None, body: RunStarted) -> None:

@@ -73,6 +73,17 @@ CODES: dict[int, grpc.StatusCode] = {
 """Status of each reason; a test checks that none is missing and that the contract says the same."""
 
 
+FIELDS: dict[int, str] = {
+    R.ERROR_REASON_WORKFLOW_NOT_FOUND: "workflow",
+    R.ERROR_REASON_RUN_NOT_FOUND: "run_id",
+    R.ERROR_REASON_RUN_CLOSED: "run_id",
+    R.ERROR_REASON_GATE_NOT_FOUND: "step_path",
+    R.ERROR_REASON_GATE_RESOLVED: "step_path",
+    R.ERROR_REASON_TOKEN_STALE: "token",
+}
+"""Field of the request that names what is not there, or is not in the state it would have to be in."""
+
+
 def as_refusal(error: Exception) -> Refused | None:
     """What a caller is told of an error; None if it is not meant for callers."""
     if isinstance(error, Refused):
@@ -92,7 +103,7 @@ def item_error(refused: Refused) -> ItemError:
         reason=refused.reason,
         message=refused.message,
         metadata=refused.metadata,
-        violations=[FieldViolation(field=field, description=text) for field, text in refused.violations],
+        violations=[FieldViolation(field=field, description=text) for field, text in _faulty_fields(refused)],
     )
 
 
@@ -103,23 +114,29 @@ def status_of(refused: Refused) -> status_pb2.Status:
     details[0].Pack(
         error_details_pb2.ErrorInfo(reason=ErrorReason.Name(refused.reason)[PREFIX:], domain=DOMAIN, metadata=facts)
     )
-    if refused.violations:
+    fields = _faulty_fields(refused)
+    if fields:
         details.append(any_pb2.Any())
-        details[1].Pack(error_details_pb2.BadRequest(field_violations=_violations(refused)))
+        details[1].Pack(error_details_pb2.BadRequest(field_violations=_violations(fields)))
     return status_pb2.Status(
         code=CODES[refused.reason].value[0], message=_cut(refused.message, MESSAGE_BYTES), details=details
     )
 
 
-def _violations(refused: Refused) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
+def _faulty_fields(refused: Refused) -> tuple[tuple[str, str], ...]:
+    field = FIELDS.get(refused.reason)
+    return refused.violations or (((field, refused.message),) if field else ())
+
+
+def _violations(fields: tuple[tuple[str, str], ...]) -> Iterator[error_details_pb2.BadRequest.FieldViolation]:
     left = VIOLATIONS_BYTES
-    for position, (field, text) in enumerate(refused.violations):
+    for position, (field, text) in enumerate(fields):
         made = error_details_pb2.BadRequest.FieldViolation(
             field=_cut(field, METADATA_BYTES), description=_cut(text, MESSAGE_BYTES)
         )
         left -= made.ByteSize()
         if left < 0:
-            more = f"and {len(refused.violations) - position} more"
+            more = f"and {len(fields) - position} more"
             yield error_details_pb2.BadRequest.FieldViolation(description=more)
             return
         yield made

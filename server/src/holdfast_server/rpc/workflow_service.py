@@ -68,7 +68,7 @@ class WorkflowService(WorkflowServiceServicer):
         name = self._validator.name("name", request.name)
         if request.version < 0:
             raise invalid("version", f"{request.version} is negative; 0 means the latest")
-        row = await self._runtime.catalog.row(namespace, name, request.version)
+        row = await self._row(namespace, name, request.version)
         return pb.GetWorkflowResponse(
             workflow=_version(row),
             definition=WorkflowDefinition.FromString(row.definition),
@@ -97,11 +97,19 @@ class WorkflowService(WorkflowServiceServicer):
         size = self._validator.page_size(request.page_size)
         position = paging.decode("versions", request.page_token, int)
         if position is None:
-            await self._runtime.catalog.row(namespace, name, 0)
+            await self._row(namespace, name, 0)
         before = int(position[0]) if position else 0
         rows = await self._runtime.catalog.versions(namespace, name, before, size + 1)
         token = paging.encode("versions", rows[size - 1].version) if len(rows) > size else ""
         return pb.ListWorkflowVersionsResponse(versions=[_version(row) for row in rows[:size]], next_page_token=token)
+
+    async def _row(self, namespace: str, name: str, version: int) -> VersionRow:
+        try:
+            return await self._runtime.catalog.row(namespace, name, version)
+        except Refused as refused:
+            # Requests for runs call it `workflow`; here it is the name.
+            field = "version" if version else "name"
+            raise Refused(refused.reason, refused.message, refused.metadata, ((field, refused.message),)) from refused
 
     def _check_source(self, source: str, document_format: int) -> None:
         self._validator.member("format", document_format, pb.DocumentFormat)

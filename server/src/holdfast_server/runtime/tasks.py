@@ -231,7 +231,8 @@ class Tasks:
             return None
         if not run.open:
             message = f"run {run.run_id!r} is closed; results are no longer taken"
-            return Refused(ErrorReason.ERROR_REASON_RUN_CLOSED, message, {"run_id": run.run_id, "step_path": path})
+            facts = {"run_id": run.run_id, "step_path": path}
+            return Refused(ErrorReason.ERROR_REASON_RUN_CLOSED, message, facts, (("token", message),))
         return Refused(ErrorReason.ERROR_REASON_TOKEN_STALE, why, {"run_id": run.run_id, "step_path": path})
 
 

@@ -94,7 +94,7 @@ def held(run: RunState, path: str, attempt: int) -> tuple[Scope, StepPlan, StepR
     """
     if not run.open:
         message = f"run {run.run_id!r} is closed; results are no longer taken"
-        raise Refused(ErrorReason.ERROR_REASON_RUN_CLOSED, message, {"run_id": run.run_id})
+        raise Refused(ErrorReason.ERROR_REASON_RUN_CLOSED, message, {"run_id": run.run_id}, (("token", message),))
     found = run.locate(path)
     record = found[0].steps[found[1].index] if found is not None else None
     if found is None or record is None or record.attempt != attempt or record.state not in st.HELD:

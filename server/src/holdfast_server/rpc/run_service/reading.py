@@ -171,7 +171,7 @@ class ReadingMethods(Base):
                 raise Refused(
                     ErrorReason.ERROR_REASON_QUERY_NOT_FOUND,
                     message,
-                    {"query": request.name[:80]},
+                    {"query": request.name[:80], "workflow": run.plan.workflow},
                     (("name", message),),
                 )
         else:
