@@ -1,6 +1,7 @@
 """`holdfast worker MODULE` runs a worker; `holdfast worker list` lists them."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +69,31 @@ def test_a_module_of_that_name_can_still_be_run(stage: Stage, served: dict[str, 
 def test_a_worker_that_cannot_work_is_a_usage_error(stage: Stage, served: dict[str, Any]) -> None:
     result = stage.call("worker", "missing")
 
-    assert (result.exit_code, result.stderr) == (2, "error: no module 'missing'\n")
+    assert result.exit_code == 2
+    assert result.stderr == "error: no module 'missing'\n  next: see what it takes: holdfast worker run --help\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "what", "where"),
+    [
+        ("import there_is_none\n", "ModuleNotFoundError: No module named 'there_is_none'", "line 1, in <module>"),
+        ("x = 1\ny = = 2\n", "SyntaxError: invalid syntax", "line 2"),
+        ("def f():\n    return 1 / 0\nf()\n", "ZeroDivisionError: division by zero", "line 2, in f"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_shows_where_in_it(
+    stage: Stage, tmp_path: Path, source: str, what: str, where: str
+) -> None:
+    (tmp_path / "mine.py").write_text(source)
+
+    result = stage.call("worker", str(tmp_path / "mine.py"))
+
+    first, *rest, last = result.stderr.splitlines()
+    assert result.exit_code == 2
+    assert first.startswith(f"error: {tmp_path / 'mine.py'} cannot be imported: {what}")
+    assert any(where in line for line in rest)
+    assert "holdfast" not in "".join(rest)
+    assert last == "  next: mend it, then start the worker again"
 
 
 @pytest.mark.parametrize("arguments", [("worker",), ("worker", "--help"), ("worker", "-n", "team", "--help")])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.client import Client
-from holdfast.errors import WorkerError
+from holdfast.errors import HandlerError, ModuleError, WorkerError
 from holdfast.worker.module import handlers_of, load_module, run_module, serve_modules, workflows_of
 from tests.unit.sdk.fake import QUICK, Fake, serving
 from tests.unit.sdk.fake_worker_service import FakeWorkerService
@@ -76,10 +76,18 @@ def test_what_cannot_be_served_says_why(folder: Path, name: str, message: str) -
         run_module(name)
 
 
-def test_a_fault_inside_a_module_is_shown_as_it_is(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["adding_broken", "adding_broken.py"])
+def test_a_fault_inside_a_module_is_told_with_its_cause(folder: Path, name: str) -> None:
     (folder / "adding_broken.py").write_text("import adding_that_is_missing\n")
-    with pytest.raises(ModuleNotFoundError, match="adding_that_is_missing"):
-        load_module("adding_broken")
+    with pytest.raises(ModuleError, match=f"{name} cannot be imported: .*adding_that_is_missing") as caught:
+        load_module(name)
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_a_handler_that_is_none_says_so_itself(folder: Path) -> None:
+    (folder / "adding_odd.py").write_text("from holdfast import handler\n@handler\ndef odd(a, b): ...\n")
+    with pytest.raises(HandlerError, match="odd takes two inputs"):
+        load_module("adding_odd")
 
 
 @pytest.mark.asyncio

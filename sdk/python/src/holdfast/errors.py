@@ -22,6 +22,7 @@ __all__ = [
     "InvalidRequestError",
     "KeyInUseError",
     "LimitExceededError",
+    "ModuleError",
     "NamespaceNotFoundError",
     "NotPermittedError",
     "QueryFailedError",
@@ -67,6 +68,10 @@ class ClientClosedError(HoldfastError):
 
 class WorkerError(HoldfastError):
     """The worker cannot work as it is set up; retrying would not help."""
+
+
+class ModuleError(WorkerError):
+    """A module of handlers raised while it was imported; the cause is what it raised."""
 
 
 class ResultTimeoutError(HoldfastError, TimeoutError):

@@ -167,7 +167,10 @@ def _parameters(function: Callable[..., Any]) -> tuple[bool, inspect.Parameter |
     rest = positional[takes_context:]
     if len(rest) > 1:
         first = positional[0].name
-        raise HandlerError(f"{_title(function)} takes two inputs; annotate {first} as TaskContext or take one model")
+        raise HandlerError(
+            f"{_title(function)} takes two inputs, and a step has one: annotate {first!r} as TaskContext, "
+            "or take one value, for example a dataclass with both as fields"
+        )
     return takes_context, rest[0] if rest else None
 
 

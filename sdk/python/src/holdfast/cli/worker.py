@@ -66,7 +66,7 @@ def run_worker(
 ) -> int:
     """Run a worker that serves the handlers of modules, until Ctrl-C or SIGTERM; the word `run` may be left out."""
     from holdfast.cli.values import duration
-    from holdfast.errors import WorkerError
+    from holdfast.errors import ModuleError, WorkerError
 
     grace_s = duration(grace, "--grace").total_seconds()
     log_to_stderr()
@@ -86,9 +86,26 @@ def run_worker(
             build_id=build_id,
             grace_s=grace_s,
         )
+    except ModuleError as fault:
+        raise UsageFault(str(fault), *_where(fault.__cause__), hint="mend it, then start the worker again") from fault
     except WorkerError as fault:
-        raise UsageFault(str(fault)) from fault
+        raise UsageFault(str(fault), hint="see what it takes: holdfast worker run --help") from fault
     return ExitCode.OK
+
+
+def _where(fault: BaseException | None) -> list[str]:
+    """Return the lines of the user's code a fault came through, without those that imported it."""
+    import traceback
+    from pathlib import Path
+
+    from holdfast.worker import module
+
+    ours = Path(module.__file__)
+    frames = traceback.extract_tb(fault.__traceback__ if fault else None)
+    theirs = [f for f in frames if not f.filename.startswith("<frozen ") and Path(f.filename) != ours]
+    # The place of a syntax error is no frame: nothing of the file has run.
+    own = traceback.format_exception_only(fault)[:-1] if isinstance(fault, SyntaxError) else []
+    return [line for text in (*traceback.format_list(theirs), *own) for line in text.splitlines()]
 
 
 def log_to_stderr() -> None:

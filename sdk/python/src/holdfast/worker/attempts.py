@@ -121,7 +121,9 @@ class Attempts:
         try:
             return handler.arguments(context, task.input if task.HasField("input") else None, self._converter)
         except ConverterError as fault:
-            raise NonRetryable(str(fault), type="InvalidInput") from fault
+            message = f"the input of the step does not fit handler {handler.name!r}: {fault}"
+            # Without the cause, which shows the values: payloads may hold what does not belong into failures.
+            raise NonRetryable(message, type="InvalidInput") from None
 
     def _succeeded(self, held: Held, value: object) -> TaskResult:
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from holdfast.builder import Workflow
 from holdfast.client import DEFAULT_TARGET, Client
-from holdfast.errors import WorkerError
+from holdfast.errors import HoldfastError, ModuleError, WorkerError
 from holdfast.handlers import Handler
 from holdfast.worker.worker import Worker
 
@@ -42,8 +42,8 @@ def run_module(
 
     Raises:
         WorkerError: A module cannot be found or has no handlers, or an option is out of range.
+        ModuleError: Importing a module raised.
         ServerError: The server refuses this worker or a workflow for good.
-        Exception: What importing a module raises.
     """
 
     async def main() -> None:
@@ -75,11 +75,29 @@ def load_module(name: str) -> ModuleType:
 
     Raises:
         WorkerError: There is no such module or file.
-        Exception: What importing it raises.
+        HandlerError: A handler in it is none.
+        ModuleError: Importing it raised something else.
     """
-    path = Path(name)
-    if path.suffix == ".py":
-        return _load_file(path)
+    try:
+        path = Path(name)
+        return _load_file(path) if path.suffix == ".py" else _load_name(name)
+    except HoldfastError:
+        raise
+    except Exception as fault:
+        raise ModuleError(f"{name} cannot be imported: {type(fault).__name__}: {fault}") from fault
+
+
+def handlers_of(module: ModuleType) -> list[Handler[..., Any]]:
+    """Return the handlers a module defines or imports, each once, in order."""
+    return list(dict.fromkeys(value for value in vars(module).values() if isinstance(value, Handler)))
+
+
+def workflows_of(module: ModuleType) -> list[Workflow]:
+    """Return the workflows a module builds or imports, each once, in order."""
+    return list(dict.fromkeys(value for value in vars(module).values() if isinstance(value, Workflow)))
+
+
+def _load_name(name: str) -> ModuleType:
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -92,16 +110,6 @@ def load_module(name: str) -> ModuleType:
             f"no module {name!r} in {folder} or among what is installed; "
             "give its dotted name, or the path of its .py file"
         ) from fault
-
-
-def handlers_of(module: ModuleType) -> list[Handler[..., Any]]:
-    """Return the handlers a module defines or imports, each once, in order."""
-    return list(dict.fromkeys(value for value in vars(module).values() if isinstance(value, Handler)))
-
-
-def workflows_of(module: ModuleType) -> list[Workflow]:
-    """Return the workflows a module builds or imports, each once, in order."""
-    return list(dict.fromkeys(value for value in vars(module).values() if isinstance(value, Workflow)))
 
 
 def _load_file(path: Path) -> ModuleType:
