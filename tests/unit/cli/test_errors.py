@@ -136,7 +136,8 @@ def test_json_output_keeps_errors_on_stderr(stage: Stage) -> None:
         (("run", "start", "w", "--on-conflict", "maybe"), "--on-conflict 'maybe': is none of FAIL, USE_EXISTING"),
         (("run", "start", "w", "--after", "soon"), "--after 'soon': no time"),
         (("run", "start", "w", "--attribute", "x"), "--attribute 'x': write NAME=VALUE"),
-        (("run", "list", "--state", "HAPPY"), "'HAPPY' is none of RUNNING"),
+        (("run", "list", "--state", "HAPPY"), "--state: 'HAPPY' is none of RUNNING"),
+        (("run", "list", "--waiting", "HAPPY"), "--waiting: 'HAPPY' is none of START_TIME"),
         (("run", "list", "--limit", "-1"), "--limit"),
         (("run", "query", "r"), "give either the NAME of a query or --expression"),
         (("run", "query", "r", "q", "-e", "input"), "give either the NAME of a query or --expression"),
@@ -146,7 +147,8 @@ def test_json_output_keeps_errors_on_stderr(stage: Stage) -> None:
         (("gate", "decide", "FAIL", "r", "--to", "bob"), "DELEGATE needs --to NAME"),
         (("workflow", "register", "none.yaml"), "none.yaml: cannot be read: No such file"),
         (("worker", "run", "m", "--grace", "x"), "--grace 'x': no duration"),
-        (("--output", "xml", "run", "list"), "xml"),
+        (("workflow", "register", "."), "name the files in it, as ./*.yaml"),
+        (("--output", "xml", "run", "list"), "invalid value for '--output' / '-o': 'xml' is not one of"),
     ],
 )
 def test_errors_of_usage_send_nothing(stage: Stage, arguments: tuple[str, ...], message: str) -> None:

@@ -17,7 +17,7 @@ __all__ = ["build_app", "program"]
 
 HELP = """Durable workflows: start runs, watch them, decide at their gates.
 
-Every command takes --target, --namespace, --actor and --output json, anywhere on the line.
+Every command that talks to a server takes --target, --namespace, --actor and --output json, anywhere on the line.
 """
 ORDER = ("dev", "server", "worker", "workflow", "run", "gate", "queue", "info", "tui")
 # The class of all errors of usage; typer has no public name for it.
@@ -55,7 +55,7 @@ class _Root(TyperGroup):
 
 
 def _tell(fault: Any) -> int:
-    message = scrub(fault.format_message().rstrip("."))
+    message = scrub(fault.format_message().rstrip(".")).replace(": Value error, ", ": ")  # pydantic's own words
     typer.echo(f"error: {message[:1].lower()}{message[1:]}", err=True)
     if fault.ctx is not None:
         typer.echo(f"  next: {fault.ctx.command_path} --help", err=True)

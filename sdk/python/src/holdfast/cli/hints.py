@@ -27,7 +27,7 @@ HINTS: dict[str, str] = {
     "if it did not succeed, let it go on: holdfast run retry {run}",
     "KEY_IN_USE": "see the open run: holdfast run list --workflow {workflow} --key {key}; "
     "take it, or end it first: --on-conflict USE_EXISTING or TERMINATE_EXISTING",
-    "REQUEST_ID_REUSED": "repeat the command; it makes a new request id each time",
+    "REQUEST_ID_REUSED": "leave out --request-id, or name another; without it each command makes its own",
     "INPUT_SCHEMA": "see which input it takes: holdfast workflow show {workflow}",
     "SIGNAL_UNDECLARED": "see which signals it declares: holdfast workflow show {workflow}",
     "SIGNAL_SCHEMA": "see which payload the signal takes: holdfast workflow show {workflow}",

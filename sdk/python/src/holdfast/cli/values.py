@@ -30,7 +30,7 @@ def read_source(text: str, option: str, environment: Environment) -> tuple[str, 
         try:
             data = Path(text[1:]).read_bytes()
         except OSError as fault:
-            raise UsageFault(f"{name}: cannot be read: {fault.strerror or fault}") from fault
+            raise UsageFault(f"{name}: cannot be read: {fault.strerror or fault}", hint=_file_hint(text[1:])) from fault
     else:
         return text, option
     try:
@@ -87,6 +87,12 @@ def _pointed(source: str, line_number: int, column: int) -> tuple[str, str]:
     after = scrub(line[column - 1 : start + CONTEXT_COLUMNS])
     lead = "… " if start else ""
     return f"{lead}{before}{after}", " " * len(lead + before) + "^"
+
+
+def _file_hint(path: str) -> str:
+    if Path(path).is_dir():
+        return f"name the files in it, as {scrub(path).rstrip('/')}/*.yaml"
+    return "give the path of a file that is there; - is standard input"
 
 
 def _json_hint(source: str) -> str:

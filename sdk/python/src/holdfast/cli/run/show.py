@@ -85,17 +85,20 @@ def _filter(
     from holdfast.client import run_filter
 
     now, zone = cli.now(), cli.environment.zone
+    option = "--state"
     try:
-        return run_filter(
+        made = run_filter(
             states=states or (),
             workflow=workflow,
             key=key,
-            waiting=waiting or (),
             started_from=moment(since, "--since", now, zone, past=True) if since else None,
             started_before=moment(before, "--before", now, zone, past=True) if before else None,
         )
+        option = "--waiting"
+        made.waiting_reasons.extend(run_filter(waiting=waiting or ()).waiting_reasons)
     except ValueError as fault:
-        raise UsageFault(f"--state or --waiting: {fault}") from fault
+        raise UsageFault(f"{option}: {fault}") from fault
+    return made
 
 
 @command(app, "show")
