@@ -70,7 +70,7 @@ def test_approved_it_is_published(tmp_path: Path) -> None:
     assert FRONT_MATTER.match(text)
     assert "## Sources" in text
     assert str(ended.reports[0]) in ended.said
-    assert "Nobody is asked (DEMO_DECISION=approve): the demo approves by itself." in ended.said
+    assert "Nobody is asked (DEMO_DECISION=approve): the demo approves by itself.\nThe demo approved it." in ended.said
     assert "SUCCEEDED after" in ended.said
     assert max(map(len, ended.table)) <= 80
 

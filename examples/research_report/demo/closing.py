@@ -28,7 +28,8 @@ def close(screen: Screen, view: RunView, output: dict[str, Any] | None) -> None:
     screen.say(f"Run {view.run_id}: {view.state} after {total_s:.2f} s, {len(view.events)} events.", "bold")
     if output is None:
         return
-    screen.say(f"{output['message']} {output['citations']} citations of {output['sources']} sources, {_by(output)}.")
+    screen.say(output["message"])
+    screen.say(f"{output['citations']} citations of {output['sources']} sources, {_by(output)}.")
     if output["path"]:
         screen.say(f"The report: {_shown(output['path'])}", "bold green")
     else:

@@ -42,7 +42,9 @@ class Decider:
             await self._client.gates.approve(gate, comment=comment)
         else:
             await self._client.gates.reject(gate, comment=comment)
-        self._screen.say("You approved it." if approved else f"You rejected it: {comment or '(no comment)'}", "bold")
+        who = "You" if self._settings.decisions is None else "The demo"
+        said = f"{who} approved it." if approved else f"{who} rejected it: {comment or '(no comment)'}"
+        self._screen.say(said, "bold")
 
     def _next_given(self, decisions: tuple[str, ...]) -> tuple[bool, str]:
         approved = decisions[self._given] == "approve"

@@ -100,7 +100,7 @@ def test_the_ending_fits_eighty_columns_and_tells_what_became_of_it() -> None:
     assert "StepSucceeded" in text
     assert "1.500 s" in text
     assert "Run r1: SUCCEEDED after 2.50 s, 6 events." in text
-    assert "Not published: rejected. 3 citations of 2 sources, written by the extractive writer, revised once." in text
+    assert "Not published: rejected.\n3 citations of 2 sources, written by the extractive writer, revised once." in text
     assert "The step publish is SKIPPED: no report was written." in text
 
 
