@@ -23,7 +23,8 @@ KILL_TESTS := $(wildcard tests/integration/test_kill*.py tests/chaos)
 .PHONY: help setup demo test lint type verify fmt generate bench bench-quick chaos
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@[ -t 1 ] && bold=$$'\033[1m' plain=$$'\033[0m'; awk -F ':.*## ' -v bold="$$bold" -v plain="$$plain" \
+	  '/^[a-z-]+:.*## / { printf "  %s%-12s%s %s\n", bold, $$1, plain, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv with everything in it (again only when a manifest changed)
 	@echo "ready: .venv" >&2
