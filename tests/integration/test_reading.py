@@ -180,6 +180,17 @@ async def test_a_run_says_that_no_worker_serves_it_until_one_does(client: Client
     assert one.reason == WaitingReason.WAITING_REASON_BACKOFF
     assert one.until_time.ToDatetime(UTC) > datetime.now(UTC) + timedelta(seconds=10)
     assert "Bad" in one.message
+    since = one.since_time
+    await held.pause()
+    told = (await held.get()).waiting_on
+    assert [one.since_time for one in told if one.reason == WaitingReason.WAITING_REASON_BACKOFF] == [since]
+    await waits.pause()
+    told = (await waits.get()).waiting_on
+    assert [one.reason for one in told] == [
+        WaitingReason.WAITING_REASON_PAUSED,
+        WaitingReason.WAITING_REASON_TASK_QUEUED,
+    ]
+    assert "when the run goes on" in told[1].message
     for run in (held, waits):
         await run.terminate()
         assert not (await run.get()).waiting_on

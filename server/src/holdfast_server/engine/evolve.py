@@ -267,6 +267,7 @@ def _attempt_failed(run: RunState, _event: HistoryEvent, body: StepAttemptFailed
     _settle(record, body.failure)
     _activate(scope, record, st.BACKING_OFF)
     record.failure = body.failure
+    record.fail_us = run.time_us
     record.due_us = timestamp_us(body.retry_time) if body.HasField("retry_time") else 0
 
 

@@ -99,6 +99,8 @@ class StepRecord:
     schedule_us: int = 0
     start_us: int = 0
     finish_us: int = 0
+    fail_us: int = 0
+    """When the last attempt that failed did."""
     due_us: int = 0
     """What BACKING_OFF or WAITING wait for."""
     schedule_to_start_us: int = 0

@@ -63,11 +63,11 @@ def waiting_on(run: RunState, serves: Serves, quarantined: str = "") -> list[Wai
 def _step_waits(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, serves: Serves) -> Iterator[WaitingOn]:
     path = scope.path(step)
     if record.state == st.QUEUED:
-        if run.paused or serves(record.queue, record.handler):
-            reason, text = (
-                WaitingReason.WAITING_REASON_TASK_QUEUED,
-                f"waits on queue {record.queue!r} for a free worker",
-            )
+        reason = WaitingReason.WAITING_REASON_TASK_QUEUED
+        if run.paused:
+            text = f"goes back to queue {record.queue!r} when the run goes on"
+        elif serves(record.queue, record.handler):
+            text = f"waits on queue {record.queue!r} for a free worker"
         else:
             reason = WaitingReason.WAITING_REASON_NO_WORKER
             text = f"no worker serves handler {record.handler!r} on queue {record.queue!r}"
@@ -81,7 +81,7 @@ def _step_waits(run: RunState, scope: Scope, step: StepPlan, record: StepRecord,
     elif record.state == st.BACKING_OFF:
         kind = record.failure.type if record.failure is not None else "a failure"
         text = f"attempt {record.attempt} failed ({kind}); the next one is due"
-        yield _waiting(WaitingReason.WAITING_REASON_BACKOFF, path, run.time_us, record.due_us, text)
+        yield _waiting(WaitingReason.WAITING_REASON_BACKOFF, path, record.fail_us, record.due_us, text)
     elif record.state == st.IN_REVIEW:
         kind = record.failure.type if record.failure is not None else "a failure"
         text = f"people decide what to do about {kind}"
