@@ -151,7 +151,7 @@ def waiting(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], tuple[int, 
     demo.wait()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_it_leaves_no_process_behind(
     waiting: tuple[subprocess.Popen[str], tuple[int, int]], sent: signal.Signals
 ) -> None:

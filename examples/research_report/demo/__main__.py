@@ -108,10 +108,11 @@ async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def _perform(settings: Settings, screen: Screen) -> int:
-    """Play, and end in order on SIGTERM as on Ctrl-C: everything that was started is ended."""
+    """Play, and end in order on SIGTERM and when the terminal is closed, as on Ctrl-C: what was started is ended."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - for the type checker
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await Demo(settings, screen).play()
 
 
