@@ -37,6 +37,8 @@ class Stage:
             self.worker = WorkerProcess(
                 HANDLERS,
                 target=self.server.target,
+                # Who ends the demonstration is not to wait for a step whose result nobody will see.
+                arguments=("--grace", "1s"),
                 log=folder / "worker.log",
                 environment={"RESEARCH_STEP_S": str(self._step_s)},
                 folder=ROOT,
