@@ -63,6 +63,18 @@ async def test_definitions_of_a_folder_are_registered_whenever_they_change(tmp_p
         assert server.stop() == 0
 
 
+@pytest.mark.asyncio
+async def test_a_folder_without_definitions_says_what_it_looks_for(tmp_path: Path) -> None:
+    folder = tmp_path / "definitions"
+    folder.mkdir()
+    async with DevProcess(folder, tmp_path / "dev.db") as server, Client(server.target) as client:
+        while "no definitions here yet; looking for *.yaml" not in server.log_tail():
+            await client.operations.server_info()
+        (folder / "first.yaml").write_text(DEFINITION.format(name="first", value=1))
+        await registered(client, "first", 1)
+        assert server.log_tail().count("no definitions here yet") == 1
+
+
 def test_a_folder_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "holdfast", "dev", str(tmp_path / "nowhere")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -45,13 +45,18 @@ def changed_definitions(folder: Path, known: dict[Path, int]) -> Iterator[tuple[
 async def follow_folder(folder: Path, target: str) -> None:
     """Registers what is there and what changes, until cancelled."""
     known: dict[Path, int] = {}
-    said = ""
+    found = False
+    said = ""  # of the folder, so that it is not said again each time
     async with Client(target) as client:
         while True:
             try:
                 for name, text in changed_definitions(folder, known):
                     await _register(client, name, text)
-                said = ""
+                    found = True
+                lacks = "" if found else "no definitions here yet; looking for *.yaml, *.yml and *.json"
+                if lacks and said != lacks:
+                    log.warning(lacks, folder=str(folder))
+                said = lacks
             except OSError as error:
                 if said != str(error):
                     said = str(error)

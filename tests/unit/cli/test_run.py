@@ -104,6 +104,16 @@ def test_wait_gives_up_when_its_time_is_over(stage: Stage) -> None:
     assert f"holdfast run wait {RUN_ID}" in result.stderr
 
 
+def test_show_says_which_worker_a_run_lacks(stage: Stage) -> None:
+    lonely = samples.run()
+    del lonely.waiting_on[0]
+    next(one for one in lonely.activations if one.path == "fetch").queue = "tools"
+    stage.answers["GetRun"] = runs.GetRunResponse(run=lonely)
+    stage.typed = []
+
+    assert "  next: holdfast worker MODULE --queue tools" in stage.call("run", "show", RUN_ID).stderr
+
+
 def test_list_filters(stage: Stage) -> None:
     line = "run list --state running --state FAILED --workflow w --key k --waiting gate --since 2h --before 2026-11-23"
     stage.call(*line.split())

@@ -148,7 +148,8 @@ def _next_of(run: Any) -> list[str]:
         if waiting.reason in (WaitingReason.WAITING_REASON_GATE, WaitingReason.WAITING_REASON_ERROR_REVIEW):
             return [f"holdfast gate show {run_id} {shlex.quote(waiting.step_path)}"]
         if waiting.reason == WaitingReason.WAITING_REASON_NO_WORKER:
-            return ["holdfast worker MODULE"]
+            queue = next((one.queue for one in run.activations if one.path == waiting.step_path), "")
+            return [f"holdfast worker MODULE --queue {shlex.quote(queue)}" if queue else "holdfast worker MODULE"]
         if waiting.reason == WaitingReason.WAITING_REASON_PAUSED:
             return [f"holdfast run resume {run_id}"]
         if waiting.reason == WaitingReason.WAITING_REASON_SIGNAL:
