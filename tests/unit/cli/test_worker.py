@@ -96,6 +96,17 @@ def test_a_module_that_cannot_be_imported_shows_where_in_it(
     assert last == "  next: mend it, then start the worker again"
 
 
+def test_a_handler_that_is_none_is_a_usage_error(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text("from holdfast import handler\n@handler\ndef odd(a, b): ...\n")
+
+    result = stage.call("worker", str(tmp_path / "odd.py"))
+
+    first, last = result.stderr.splitlines()
+    assert result.exit_code == 2
+    assert first.startswith("error: odd takes two inputs")
+    assert last == "  next: mend it, then start the worker again"
+
+
 @pytest.mark.parametrize("arguments", [("worker",), ("worker", "--help"), ("worker", "-n", "team", "--help")])
 def test_help_of_the_group_names_both(stage: Stage, arguments: tuple[str, ...]) -> None:
     result = stage.call(*arguments)

@@ -66,7 +66,7 @@ def run_worker(
 ) -> int:
     """Run a worker that serves the handlers of modules, until Ctrl-C or SIGTERM; the word `run` may be left out."""
     from holdfast.cli.values import duration
-    from holdfast.errors import ModuleError, WorkerError
+    from holdfast.errors import HandlerError, ModuleError, WorkerError
 
     grace_s = duration(grace, "--grace").total_seconds()
     log_to_stderr()
@@ -88,6 +88,8 @@ def run_worker(
         )
     except ModuleError as fault:
         raise UsageFault(str(fault), *_where(fault.__cause__), hint="mend it, then start the worker again") from fault
+    except HandlerError as fault:
+        raise UsageFault(str(fault), hint="mend it, then start the worker again") from fault
     except WorkerError as fault:
         raise UsageFault(str(fault), hint="see what it takes: holdfast worker run --help") from fault
     return ExitCode.OK
