@@ -89,7 +89,8 @@ class Journal:
         on_failure: told of a failed commit with all entries that may not be on disk, and the keys of the runs whose
             evictions may not be, before any caller hears of it.
         on_conflict: told of an entry the store refuses for what it says, before any caller hears of its group.
-        on_evicted: told after a commit which runs may leave the memory: those keys whose eviction it had.
+        on_evicted: told after a commit which runs may leave the memory, because their evictions are on disk.
+        on_kept: told of runs whose evictions were left out of a commit.
         on_group: called after each commit, when effects have happened and before callers go on.
         lazy_delay_s: longest wait of lazy events.
         limit: transitions that may wait.
@@ -101,6 +102,7 @@ class Journal:
         on_failure: Callable[[StoreError, Sequence[Entry], Sequence[int]], None],
         on_conflict: Callable[[StoreConflictError, Entry], None],
         on_evicted: Callable[[Sequence[int]], None],
+        on_kept: Callable[[Sequence[int]], None],
         on_group: Callable[[], None],
         lazy_delay_s: float = 0.005,
         limit: int = 20_000,
@@ -109,6 +111,7 @@ class Journal:
         self._on_failure = on_failure
         self._on_conflict = on_conflict
         self._on_evicted = on_evicted
+        self._on_kept = on_kept
         self._on_group = on_group
         self._lazy_delay_s = lazy_delay_s
         self._limit = limit
@@ -285,10 +288,7 @@ class Journal:
         refused: dict[int, StoreConflictError] = {}
         if group.commit.versions:
             await self._store.commit(Commit(versions=group.commit.versions))
-        # Nothing hangs on an eviction: it is tried again later.
-        for key in group.commit.evictions:
-            group.commit.updates = [one for one in group.commit.updates if one.key != key or one.hot]
-        group.commit.evictions.clear()
+        self._leave_out_evictions(group.commit)
         parts = _by_run(group)
         # In the order in which they came in: a run that frees a business key is before the one that takes it.
         waiting = [list(group.entries)]
@@ -303,6 +303,14 @@ class Journal:
                     middle = len(keys) // 2
                     waiting += [keys[middle:], keys[:middle]]
         return refused
+
+    def _leave_out_evictions(self, commit: Commit) -> None:
+        """Nothing hangs on an eviction: it may come again later."""
+        evictions = list(commit.evictions)
+        commit.evictions.clear()
+        commit.updates = [update for update in commit.updates if update.hot]
+        if evictions:
+            self._on_kept(evictions)
 
     def _drop(self, error: StoreConflictError, entry: Entry) -> None:
         """Drops what a run has in the refused group, and what it decided on top of that."""

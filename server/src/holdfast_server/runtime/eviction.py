@@ -175,8 +175,8 @@ class Evictor:
             if self._leavable(host) is not None:
                 self._drop(host)
 
-    def failed(self, keys: Sequence[int]) -> None:
-        """Whether the evictions of these runs are on disk is unknown."""
+    def kept(self, keys: Sequence[int]) -> None:
+        """The evictions of these runs may or may not be on disk."""
         for key in keys:
             host = self._runtime.residence.by_key(key)
             if host is not None and host.on_disk is OnDisk.LEAVING:

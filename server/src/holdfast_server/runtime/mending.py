@@ -77,7 +77,7 @@ class Mending:
 
     def commit_failed(self, error: StoreError, entries: Sequence[Entry], evictions: Sequence[int]) -> None:
         """Nobody knows whether these are on disk: their runs are folded again before they decide anything."""
-        self._runtime.evictor.failed(evictions)
+        self._runtime.evictor.kept(evictions)
         keys: dict[int, None] = {}
         for entry in entries:
             self._unpin(entry)

@@ -84,11 +84,13 @@ class Runtime:
         self.health = Health(store.probe)
         self.mending = Mending(self)
         self.health.listen(self.mending.go_on)
+        self.evictor = Evictor(self, settings.hot_runs, settings.evict_after_s)
         self.journal = Journal(
             store,
             self.mending.commit_failed,
             self.mending.contradicted,
-            self._evicted,
+            self.evictor.evicted,
+            self.evictor.kept,
             self._group_done,
             settings.lazy_delay_s,
             settings.uncommitted_transitions,
@@ -99,7 +101,6 @@ class Runtime:
         self.residence = Residence(self._committed)
         self.closers = Closers()
         self.loading = Loading(self)
-        self.evictor = Evictor(self, settings.hot_runs, settings.evict_after_s)
         self.wakes = Wakes(self)
         self.backlog = Backlog(self)
         self.runs_feed = Feed(server_id)
@@ -363,9 +364,6 @@ class Runtime:
     def dispatch_soon(self) -> None:
         """Hands out what was offered, once whoever is at it now has ended."""
         asyncio.get_running_loop().call_soon(self.matching.dispatch)
-
-    def _evicted(self, keys: Sequence[int]) -> None:
-        self.evictor.evicted(keys)
 
     def _group_done(self) -> None:
         self.evictor.make_room()
