@@ -76,6 +76,7 @@ class Loading:
         host = runtime.residence.add(key, run)
         host.durable_seq = run.seq
         host.on_disk = on_disk
+        host.touched = runtime.evictor.tick
         for effect in fx.standing(run):
             runtime.perform(host, effect)
             if on_disk is OnDisk.EVICTED and isinstance(effect, fx.TaskReady):

@@ -272,7 +272,8 @@ class SqliteStore:
     async def histories(self, after: Sequence[tuple[int, int]], max_bytes: int) -> tuple[Sequence[HistoryRow], bool]:
         """Return rows of several runs behind (run key, sequence number) as they fit, and whether that is all."""
         parameters = (orjson.dumps(after).decode(),)
-        return await self._connections.lister.call(
+        connections = self._connections
+        return await (connections.lister if len(after) > 1 else connections.reader).call(
             lambda connection: _history_rows(connection, "histories", parameters, max_bytes)
         )
 
