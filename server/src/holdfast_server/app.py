@@ -5,8 +5,6 @@ import os
 import random
 import secrets
 import socket
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -25,9 +23,9 @@ from holdfast.v1 import (
     workflow_service_pb2_grpc,
 )
 from holdfast.v1.operations_service_pb2 import HealthState
+from holdfast_server.clock import Clocks
 from holdfast_server.config import ServerConfig
 from holdfast_server.engine.settings import EngineSettings
-from holdfast_server.matching.alarm import Alarm
 from holdfast_server.matching.matching import Matching
 from holdfast_server.matching.settings import MatchingSettings
 from holdfast_server.matching.tokens import Tokens
@@ -75,11 +73,6 @@ class ServerStartError(Exception):
         self.next_step = next_step
 
 
-def wall_clock_us() -> int:
-    """Microseconds since the Unix epoch."""
-    return time.time_ns() // 1_000
-
-
 def new_run_id() -> str:
     """A UUIDv7."""
     return str(uuid_utils.uuid7())
@@ -96,14 +89,12 @@ class Server:
     Args:
         config: settings.
         store: the database; by default the one the settings name.
-        clock_us: microseconds since the Unix epoch.
+        clocks: what it goes by; by default the clock of the operating system.
     """
 
-    def __init__(
-        self, config: ServerConfig, store: Store | None = None, clock_us: Callable[[], int] = wall_clock_us
-    ) -> None:
+    def __init__(self, config: ServerConfig, store: Store | None = None, clocks: Clocks | None = None) -> None:
         self.config = config
-        self._clock_us = clock_us
+        self._clocks = clocks if clocks is not None else Clocks.system()
         self._store = store if store is not None else SqliteStore(config.database)
         self._server_id = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._grpc: aio.Server
@@ -140,7 +131,7 @@ class Server:
             hot_runs=config.hot_runs,
             evict_after_s=config.evict_after_s,
         )
-        runtime = Runtime(self._store, self._clock_us, random.random, self._server_id, settings)
+        runtime = Runtime(self._store, self._clocks.runs, random.random, self._server_id, settings)
         self._runtime = runtime
         server_epoch = await self._store.next_server_epoch()
         tasks = Tasks(runtime, server_epoch)
@@ -148,7 +139,7 @@ class Server:
             lease_us=int(config.lease_s * 1e6), adoption_grace_us=int(config.adoption_grace_s * 1e6)
         )
         tokens = Tokens(await self._store.token_key(), server_epoch)
-        runtime.matching = Matching(tasks, tokens, self._clock_us, matching_settings, Alarm(self._clock_us).set)
+        runtime.matching = Matching(tasks, tokens, self._clocks, matching_settings)
         runtime.journal.start()
         runtime.timers.start()
         await recover(runtime)
@@ -159,7 +150,11 @@ class Server:
             batch_items=settings.batch_items,
         )
         facts = ServerFacts(
-            version("holdfast-server"), self._server_id, server_epoch, self._clock_us(), _limits(config, limits, engine)
+            version("holdfast-server"),
+            self._server_id,
+            server_epoch,
+            self._clocks.runs.now_us(),
+            _limits(config, limits, engine),
         )
         await self._serve(runtime, tasks, limits, facts, matching_settings)
 

@@ -133,7 +133,7 @@ class Machine(RuleBasedStateMachine):
     def renew_matching(self) -> None:
         world = self.world
         tokens = Tokens(KEY, world.epoch)
-        world.matching = Matching(self.model, tokens, lambda: world.now_us, world.settings, world.set_wake)
+        world.matching = Matching(self.model, tokens, world.clocks, world.settings)
 
     @property
     def matching(self) -> Matching:
@@ -331,7 +331,7 @@ class Machine(RuleBasedStateMachine):
             poll.cancel()
         self.spin()
         self.world.epoch += 1
-        self.world.wake = None
+        self.world.clock.forget()
         self.model.time_us = self.world.now_us
         self.renew_matching()
         for process in self.model.processes.values():

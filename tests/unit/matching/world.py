@@ -7,6 +7,7 @@ from itertools import count
 
 from holdfast.v1.task_pb2 import Task, WorkerInfo
 from holdfast.v1.worker_service_pb2 import HeldState, HeldTask
+from holdfast_server.clock import Clocks
 from holdfast_server.matching.matching import (
     Adopted,
     HandedOut,
@@ -15,6 +16,7 @@ from holdfast_server.matching.matching import (
     QueuedTask,
     Tokens,
 )
+from tests.unit.hand_clock import HandClock
 
 SECOND_US = 1_000_000
 LEASE_US = 30 * SECOND_US
@@ -81,36 +83,38 @@ class World:
     """Matching with all that surrounds it."""
 
     def __init__(self, settings: MatchingSettings | None = None, epoch: int = 1) -> None:
-        self.now_us = 1_000 * SECOND_US
+        self.clock = HandClock(1_000 * SECOND_US)
         self.owner = FakeOwner()
         self.epoch = epoch
         self.settings = settings or MatchingSettings()
-        self.wake: tuple[int, Callable[[], None]] | None = None
         self.matching = self.new_matching()
         self.matching.dispatch()
 
-    def new_matching(self) -> Matching:
-        tokens = Tokens(KEY, self.epoch)
-        return Matching(self.owner, tokens, lambda: self.now_us, self.settings, self.set_wake)
+    @property
+    def now_us(self) -> int:
+        return self.clock.time_us
 
-    def set_wake(self, due_us: int, ring: Callable[[], None]) -> None:
-        self.wake = (due_us, ring)
+    @now_us.setter
+    def now_us(self, now_us: int) -> None:
+        self.clock.time_us = now_us
+
+    @property
+    def clocks(self) -> Clocks:
+        """One clock for all, as for a server that nobody sets the clock of."""
+        return Clocks(self.clock, self.clock, self.clock)
+
+    def new_matching(self) -> Matching:
+        return Matching(self.owner, Tokens(KEY, self.epoch), self.clocks, self.settings)
 
     def restart(self) -> None:
         """A new server on the same database; nothing of matching survives."""
         self.epoch += 1
-        self.wake = None
+        self.clock.forget()
         self.matching = self.new_matching()
 
     def pass_time(self, seconds: float) -> None:
         """Lets time pass; whatever is due on the way happens at its time."""
-        end_us = self.now_us + int(seconds * SECOND_US)
-        while self.wake is not None and self.wake[0] <= end_us:
-            due_us, ring = self.wake
-            self.wake = None
-            self.now_us = max(self.now_us, due_us)
-            ring()
-        self.now_us = end_us
+        self.clock.pass_to(self.now_us + int(seconds * SECOND_US))
 
     def task(
         self,

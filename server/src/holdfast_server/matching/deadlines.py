@@ -1,4 +1,4 @@
-"""What has to be looked at again at some time: leases, parked polls, silent workers.
+"""What has to be looked at again at some time: leases, limits of attempts, parked polls, silent workers.
 
 Most leases are settled within a second of being given, and one that lives is renewed again and again. So nothing is
 moved when a time changes: an entry that comes up is asked for its time anew, and leases get an entry only once they
@@ -19,12 +19,14 @@ class Watched(Protocol):
     """Something with a time.
 
     Attributes:
-        open: whether it still matters.
         watched: kept by Deadlines: it has an entry.
     """
 
-    open: bool
     watched: bool
+
+    @property
+    def open(self) -> bool:
+        """Whether it still matters."""
 
     def due_us(self) -> int:
         """Its time as it stands now."""
@@ -69,10 +71,15 @@ class Deadlines(Generic[T]):
 
     def next_us(self) -> int | None:
         """When to call `due` next; None if nothing is watched."""
-        young_us = self._young[0][0] if self._young else None
-        if not self._heap:
-            return young_us
-        return self._heap[0][0] if young_us is None else min(young_us, self._heap[0][0])
+        young, heap = self._young, self._heap
+        while young and not young[0][1].open:
+            young.popleft()
+        while heap and not heap[0][2].watched:
+            heappop(heap)
+            self._void -= 1
+        if not heap:
+            return young[0][0] if young else None
+        return min(young[0][0], heap[0][0]) if young else heap[0][0]
 
     def due(self, now_us: int) -> list[T]:
         """The items whose time has come; they are watched no longer."""

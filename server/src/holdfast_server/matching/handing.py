@@ -1,11 +1,11 @@
 """Handing out: from queues into the hands of workers, to each no more than it has slots for, and fairly."""
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from holdfast_server.matching.deadlines import YOUNG_US, Deadlines
 from holdfast_server.matching.details import HeartbeatDetails
-from holdfast_server.matching.leases import GONE, LEASED, OUTSIDE, WAITING, Lease, QueuedTask
+from holdfast_server.matching.leases import GONE, LEASED, OUTSIDE, WAITING, Lease, Limits, QueuedTask
 from holdfast_server.matching.lines import Feed, Line
 from holdfast_server.matching.open_attempts import OpenAttempts
 from holdfast_server.matching.owner import Owner
@@ -21,15 +21,20 @@ class Handing:
 
     Attributes:
         deadlines: leases, parked polls and workers, each to be looked at again at its time.
+        limits: limits of leased attempts, likewise, but by the clock of attempts.
         stirred: set when a worker without free slots got one and tasks may wait for its parked polls.
         held_up: while set, nothing is handed out.
     """
 
-    def __init__(self, owner: Owner, details: HeartbeatDetails, settings: MatchingSettings) -> None:
+    def __init__(
+        self, owner: Owner, details: HeartbeatDetails, attempts_us: Callable[[], int], settings: MatchingSettings
+    ) -> None:
         self.deadlines: Deadlines[Lease | ParkedPoll | Worker] = Deadlines()
+        self.limits: Deadlines[Limits] = Deadlines()
         self.stirred = self.held_up = False
         self._owner = owner
         self._details = details
+        self._attempts_us = attempts_us
         self._settings = settings
         self._full_bytes = settings.answer_bytes - settings.task_bytes
         self._open = OpenAttempts()
@@ -65,6 +70,16 @@ class Handing:
         self._open.put(task)
         return self._lease(task, self.queue(task.namespace, task.queue), worker, number, token, now_us)
 
+    def limit(self, lease: Lease, deadline_us: int | None, silence_us: int | None, now_us: int) -> None:
+        """A leased attempt may take until a deadline, its handler may be silent for so long, and speaks now."""
+        if deadline_us is not None or silence_us is not None:
+            limits = lease.limits = Limits(lease, deadline_us, silence_us, now_us)
+            due_us = limits.due_us()
+            if due_us - now_us > YOUNG_US:
+                self.limits.watch_young(limits, now_us)
+            else:
+                self.limits.watch(limits, due_us)
+
     def drop(self, task: QueuedTask) -> None:
         """An attempt is open no longer, whether it waits or is leased."""
         self._open.remove(task)
@@ -99,6 +114,8 @@ class Handing:
         lease.open = False
         if lease.watched:
             self.deadlines.closed(lease)
+        if lease.limits is not None:
+            self.limits.closed(lease.limits)
         queue, worker = lease.queue, lease.worker
         queue.running -= 1
         if lease.inherited:
@@ -260,17 +277,13 @@ class Handing:
             return False
         token = handed.task.token = worker.seal.issue(task.run_key, task.path, task.attempt, handed.lease)
         lease = self._lease(task, queue, worker, handed.lease, token, now_us)
-        first_us = worker.lease_us
-        if handed.start_to_close_us is not None:
-            lease.deadline_us = now_us + handed.start_to_close_us
-            first_us = min(first_us, handed.start_to_close_us)
-        if handed.heartbeat_us is not None:
-            lease.heartbeat_us = handed.heartbeat_us
-            first_us = min(first_us, handed.heartbeat_us)
-        if first_us > YOUNG_US:
+        if worker.lease_us > YOUNG_US:
             self.deadlines.watch_young(lease, now_us)
         else:
-            self.deadlines.watch(lease, now_us + first_us)
+            self.deadlines.watch(lease, lease.due_us())
+        began_us = self._attempts_us()
+        deadline_us = None if handed.start_to_close_us is None else began_us + handed.start_to_close_us
+        self.limit(lease, deadline_us, handed.heartbeat_us, began_us)
         if self._details.size_bytes:
             details = self._details.get(task.run_key, task.path)
             if details is not None:

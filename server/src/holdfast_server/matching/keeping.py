@@ -1,11 +1,10 @@
 """Keeping leases: renewed, adopted after a restart, returned unused, or lost."""
 
-from collections.abc import Callable
-
 from holdfast.v1.worker_service_pb2 import HeldState, HeldTask
+from holdfast_server.clock import Clocks
 from holdfast_server.matching.details import HeartbeatDetails
 from holdfast_server.matching.handing import Handing
-from holdfast_server.matching.leases import Lease, QueuedTask
+from holdfast_server.matching.leases import Lease, Limits, QueuedTask
 from holdfast_server.matching.owner import Owner
 from holdfast_server.matching.returns import Returns
 from holdfast_server.matching.settings import MatchingSettings
@@ -30,7 +29,7 @@ class Keeping:
         handing: Handing,
         details: HeartbeatDetails,
         server_epoch: int,
-        clock_us: Callable[[], int],
+        clocks: Clocks,
         settings: MatchingSettings,
     ) -> None:
         self.returns = Returns(settings.returns)
@@ -38,21 +37,23 @@ class Keeping:
         self._handing = handing
         self._details = details
         self._server_epoch = server_epoch
-        self._clock_us = clock_us
+        self._now_us = clocks.workers.now_us
+        self._attempts_us = clocks.attempts.now_us
         self._settings = settings
-        self._grace_end_us = 0
+        self._grace_end_us = 0  # by the clock of attempts
 
     # -- from an earlier server --------------------------------------------------------------------------------------
 
     def grant_grace(self, leases: list[Lease]) -> None:
         """From now on workers have the grace to come back for what they had."""
-        self._grace_end_us = self._clock_us() + self._settings.adoption_grace_us
+        self._grace_end_us = self._attempts_us() + self._settings.adoption_grace_us
+        end_us = self._now_us() + self._settings.adoption_grace_us
         for lease in leases:
-            lease.renew_us = self._grace_end_us - self._settings.lease_us
+            lease.renew_us = end_us - self._settings.lease_us
 
     def inherit(self, task: QueuedTask, worker: Worker, number: int) -> None:
         """A worker had this attempt, and has the grace to come back for it."""
-        now_us = self._clock_us()
+        now_us = self._now_us()
         lease = self._handing.lease(task, worker, number, b"", now_us)
         lease.renew_us = now_us + self._settings.adoption_grace_us - self._settings.lease_us
         self._handing.deadlines.watch(lease, lease.due_us())
@@ -78,14 +79,14 @@ class Keeping:
         if adopted is None:
             raise TokenStaleError(content)
         self._handing.drop(task)
-        lease = self._handing.lease(task, worker, content.lease, token, self._clock_us())
+        lease = self._handing.lease(task, worker, content.lease, token, self._now_us())
         lease.claimed = True
         lease.cancel_requested = known is not None and known.cancel_requested
-        if adopted.start_to_close_us is not None:
-            lease.deadline_us = max(adopted.start_us + adopted.start_to_close_us, self._grace_end_us)
-        if adopted.heartbeat_us is not None:
-            lease.heartbeat_us = adopted.heartbeat_us
         self._handing.deadlines.watch(lease, lease.due_us())
+        deadline_us = None
+        if adopted.start_to_close_us is not None:
+            deadline_us = max(adopted.start_us + adopted.start_to_close_us, self._grace_end_us)
+        self._handing.limit(lease, deadline_us, adopted.heartbeat_us, self._attempts_us())
         return lease
 
     # -- heartbeats --------------------------------------------------------------------------------------------------
@@ -102,24 +103,27 @@ class Keeping:
         lease.renew_us = now_us
         lease.claimed = True
         if held.HasField("details"):
-            lease.beat_us = now_us
             self._details.put(lease.task.run_key, lease.task.path, held.details)
-        elif held.alive:
-            lease.beat_us = now_us
+        if lease.limits is not None and (held.alive or held.HasField("details")):
+            lease.limits.beat_us = self._attempts_us()
         return HeldState.HELD_STATE_CANCEL_REQUESTED if lease.cancel_requested else HeldState.HELD_STATE_HELD
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
+    def over(self, limits: Limits, now_us: int) -> None:
+        """One of the limits of an attempt is reached."""
+        lease = limits.lease
+        if limits.deadline_us is not None and limits.deadline_us <= now_us:
+            self._lose(lease, "start_to_close", f"attempt {lease.task.attempt} took longer than its start_to_close")
+        elif limits.silence_us is not None:
+            silence_s = limits.silence_us / SECOND_US
+            self._lose(lease, "heartbeat", f"the handler sent no heartbeat for {silence_s:g} s")
+
     def due(self, lease: Lease, now_us: int) -> None:
         """The time of an open lease has come."""
-        task, worker = lease.task, lease.worker
+        worker = lease.worker
         if lease.inherited:
             self.give_back(lease)
-        elif lease.deadline_us and lease.deadline_us <= now_us:
-            self._lose(lease, "start_to_close", f"attempt {task.attempt} took longer than its start_to_close")
-        elif lease.heartbeat_us and lease.beat_us + lease.heartbeat_us <= now_us:
-            silence_s = lease.heartbeat_us / SECOND_US
-            self._lose(lease, "heartbeat", f"the handler sent no heartbeat for {silence_s:g} s")
         elif lease.claimed or worker.due_us() <= now_us:
             silence_s = self._settings.lease_us / SECOND_US
             self._lose(lease, "lost", f"worker {worker.info.id!r} was silent for {silence_s:g} s")

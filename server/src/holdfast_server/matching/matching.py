@@ -5,12 +5,13 @@ runs; after a restart it says what waits (`offer`) and what workers had (`held`)
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.task_pb2 import QueueSummary, Task, WorkerInfo, WorkerSummary
 from holdfast.v1.worker_service_pb2 import HeldState, HeldTask
+from holdfast_server.clock import Clocks
 from holdfast_server.matching import summaries
 from holdfast_server.matching.details import HeartbeatDetails
 from holdfast_server.matching.handing import Handing
@@ -60,28 +61,27 @@ class Matching:
         self,
         owner: Owner,
         tokens: Tokens,
-        clock_us: Callable[[], int],
+        clocks: Clocks,
         settings: MatchingSettings,
-        wake: Callable[[int, Callable[[], None]], None],
     ) -> None:
         """Build it.
 
         Args:
             owner: The runs.
             tokens: Makes and reads tokens, for the epoch of this server.
-            clock_us: The time in microseconds since the Unix epoch.
+            clocks: Those of attempts and of workers are used.
             settings: Limits and intervals.
-            wake: Calls its second argument at the time that is its first, instead of what it was told before; see
-                `Alarm.set`.
         """
-        self._clock_us = clock_us
-        self._wake = wake
-        self._wake_us: int | None = None
+        self._clock_us = clocks.workers.now_us
+        self._attempts_us = clocks.attempts.now_us
         self._begun = self._draining = self._closed = False
+        self._stirred_us: int | None = None
         self._workers = Workers(tokens, settings.lease_us)
         self._details = HeartbeatDetails(settings.details_bytes)
-        self._handing = Handing(owner, self._details, settings)
-        self._keeping = Keeping(owner, self._handing, self._details, tokens.server_epoch, clock_us, settings)
+        self._handing = Handing(owner, self._details, self._attempts_us, settings)
+        self._keeping = Keeping(owner, self._handing, self._details, tokens.server_epoch, clocks, settings)
+        self._alarm = clocks.workers.alarm(self._next_us, self._tick)
+        self._limits_alarm = clocks.attempts.alarm(self._handing.limits.next_us, self._limits_tick)
 
     # -- what the runs say -------------------------------------------------------------------------------------------
 
@@ -321,40 +321,59 @@ class Matching:
 
     # -- as time passes ----------------------------------------------------------------------------------------------
 
-    def tick(self) -> None:
-        """Looks at everything whose time has come."""
-        self._wake_us = None
-        if self._closed:
-            return
-        now_us = self._clock_us()
-        for item in self._handing.deadlines.due(now_us):
-            if isinstance(item, Lease):
-                if item.open:  # an end before it in this round may have closed it
-                    self._keeping.due(item, now_us)
-            elif isinstance(item, ParkedPoll):
-                if item.open:
-                    self._handing.answer(item)
-            else:
-                self._worker_due(item, now_us)
-        self.dispatch()
-
     def close(self) -> None:
         """Nothing happens by time any more."""
         self._closed = True
+        self._alarm.stop()
+        self._limits_alarm.stop()
+
+    def _tick(self) -> None:
+        """Looks at every lease, parked poll and worker whose time has come."""
+        now_us = self._clock_us()
+        self._stirred_us = None
+        try:
+            for item in self._handing.deadlines.due(now_us):
+                if isinstance(item, Lease):
+                    if item.open:  # an end before it in this round may have closed it
+                        self._keeping.due(item, now_us)
+                elif isinstance(item, ParkedPoll):
+                    if item.open:
+                        self._handing.answer(item)
+                else:
+                    self._worker_due(item, now_us)
+            self.dispatch()
+        finally:
+            self._alarm.look()
+
+    def _limits_tick(self) -> None:
+        """Ends every attempt that has reached a limit."""
+        now_us = self._attempts_us()
+        try:
+            for limits in self._handing.limits.due(now_us):
+                if limits.open:
+                    self._keeping.over(limits, now_us)
+            self.dispatch()
+        finally:
+            self._limits_alarm.look()
+
+    def _next_us(self) -> int | None:
+        due_us, stirred_us = self._handing.deadlines.next_us(), self._stirred_us
+        return due_us if stirred_us is None or (due_us is not None and due_us < stirred_us) else stirred_us
 
     def _arm(self) -> None:
-        if not self._begun:
+        if not self._begun or self._closed:
             return
-        next_us = self._handing.deadlines.next_us()
         if self._handing.stirred:
             # A parked poll can be served again. Usually a commit follows and `dispatch` with it, but not if what freed
             # the slot was refused.
             self._handing.stirred = False
-            soon_us = self._clock_us() + SOON_US
-            next_us = soon_us if next_us is None else min(next_us, soon_us)
-        if next_us is not None and (self._wake_us is None or next_us < self._wake_us):
-            self._wake_us = next_us
-            self._wake(next_us, self.tick)
+            self._stirred_us = self._clock_us() + SOON_US
+        next_us = self._next_us()
+        if next_us is not None:
+            self._alarm.expect(next_us)
+        limit_us = self._handing.limits.next_us()
+        if limit_us is not None:
+            self._limits_alarm.expect(limit_us)
 
     def _worker_due(self, worker: Worker, now_us: int) -> None:
         if worker.holds or worker.parked:

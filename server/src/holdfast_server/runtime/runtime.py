@@ -5,13 +5,14 @@ to be loaded first (a large payload, a state that was dropped) is loaded before,
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.errors_pb2 import ErrorReason
+from holdfast_server.clock import Clock
 from holdfast_server.engine import effects as fx, views
 from holdfast_server.engine.commands import Command, FireTimer
 from holdfast_server.engine.decide import Decision, decide, needs
@@ -74,11 +75,9 @@ class Runtime:
         runs_feed, gates_feed: changes for those who watch.
     """
 
-    def __init__(
-        self, store: Store, clock_us: Callable[[], int], entropy: Entropy, server_id: str, settings: RuntimeSettings
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, entropy: Entropy, server_id: str, settings: RuntimeSettings) -> None:
         self.store = store
-        self.clock_us = clock_us
+        self.clock_us = clock.now_us
         self.entropy = entropy
         self.settings = settings
         self.health = Health(store.probe)
@@ -95,7 +94,7 @@ class Runtime:
             settings.lazy_delay_s,
             settings.uncommitted_transitions,
         )
-        self.catalog = Catalog(store, self.journal, clock_us)
+        self.catalog = Catalog(store, self.journal, clock.now_us)
         self.payloads = PayloadCache(store)
         self.folder = Folder(store, self.catalog)
         self.residence = Residence(self._committed)
@@ -105,7 +104,7 @@ class Runtime:
         self.backlog = Backlog(self)
         self.runs_feed = Feed(server_id)
         self.gates_feed = Feed(server_id)
-        self.timers: TimerService[Due] = TimerService(clock_us, self._due)
+        self.timers: TimerService[Due] = TimerService(clock, self._due)
         self.matching: Matching
         self.last_key = 0
         self._background: set[asyncio.Task[None]] = set()
