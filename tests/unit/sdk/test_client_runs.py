@@ -71,6 +71,15 @@ async def test_start_says_everything_it_was_told() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_delay_counts_from_the_clock_of_the_client() -> None:
+    now = datetime(2030, 1, 2, tzinfo=UTC)
+    async with connected(clock=lambda: now) as (fake, client):
+        await client.start("report", start_after=timedelta(days=3))
+
+    assert fake.got("StartRuns")[0].starts[0].start_after_time.ToDatetime(UTC) == datetime(2030, 1, 5, tzinfo=UTC)
+
+
+@pytest.mark.asyncio
 async def test_start_makes_a_request_id_and_leaves_null_input_out() -> None:
     async with connected() as (fake, client):
         await client.start("report")

@@ -14,7 +14,7 @@ from holdfast.client.connection import Connection, OnConnection
 from holdfast.client.gates import Gates
 from holdfast.client.handle import RunHandle
 from holdfast.client.operations import Operations
-from holdfast.client.requests import OnConflictName, StartOptions, start_request
+from holdfast.client.requests import OnConflictName, StartOptions, start_request, utc_now
 from holdfast.client.runs import Runs
 from holdfast.client.status import error_of_item
 from holdfast.client.waiting import Waiter
@@ -72,6 +72,7 @@ class Client:
         timeout_s: float = 30.0,
         on_connection: OnConnection | None = None,
         backoff: BackoffPolicy | None = None,
+        clock: Callable[[], datetime] = utc_now,
         random: Callable[[], float] = random_module.random,
     ) -> None:
         """Build a client; nothing is sent until the first call.
@@ -86,9 +87,11 @@ class Client:
             timeout_s: Longest time a call is tried while no server answers, in seconds.
             on_connection: Called with (True, "") when a server answers and with (False, why) when none does.
             backoff: Waits between tries; None for 50 ms growing to 2 s.
+            clock: The time, with time zone, that `start_after` counts from if it is a length of time.
             random: Source of the jitter, a number from 0 to 1.
         """
         self.converter = converter or Converter()
+        self._clock = clock
         self.connection = Connection(
             target,
             namespace=namespace,
@@ -178,6 +181,7 @@ class Client:
             self.connection.namespace,
             workflow if isinstance(workflow, str) else workflow.name,
             input,
+            clock=self._clock,
             run_id=run_id,
             key=key,
             on_conflict=on_conflict,

@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol, TypedDict, TypeVar, Unpack
 
@@ -22,6 +22,7 @@ __all__ = [
     "run_filter",
     "start_request",
     "timestamp",
+    "utc_now",
 ]
 
 OnConflictName = Literal["FAIL", "USE_EXISTING", "TERMINATE_EXISTING"]
@@ -89,9 +90,15 @@ def run_filter(
 
 
 def start_request(
-    converter: Converter, namespace: str, workflow: str, input: object, **options: Unpack[StartOptions]
+    converter: Converter,
+    namespace: str,
+    workflow: str,
+    input: object,
+    *,
+    clock: Callable[[], datetime],
+    **options: Unpack[StartOptions],
 ) -> StartRunRequest:
-    """Return the message that starts a run; what each argument means is told at `Client.start`."""
+    """Return the message that starts a run; what each argument means is told at `Client` and `Client.start`."""
     request = StartRunRequest(
         namespace=namespace,
         workflow=workflow,
@@ -106,13 +113,18 @@ def start_request(
     for name, value in (options.get("attributes") or {}).items():
         request.attributes[name].CopyFrom(json_value(value))
     if (start_after := options.get("start_after")) is not None:
-        time = datetime.now(UTC) + start_after if isinstance(start_after, timedelta) else start_after
+        time = clock() + start_after if isinstance(start_after, timedelta) else start_after
         request.start_after_time.CopyFrom(timestamp(time))
     if (timeout := options.get("timeout")) is not None:
         request.timeout.FromTimedelta(timeout)
     for name, value in options.get("signals", ()):
         request.signals.append(Signal(name=name, payload=converter.encode_optional(value)))
     return request
+
+
+def utc_now() -> datetime:
+    """Return the time by this machine's clock."""
+    return datetime.now(UTC)
 
 
 def timestamp(time: datetime) -> Timestamp:
