@@ -5,6 +5,7 @@ import os
 import random
 import secrets
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -26,6 +27,7 @@ from holdfast.v1.operations_service_pb2 import HealthState
 from holdfast_server.clock import Clocks
 from holdfast_server.config import ServerConfig
 from holdfast_server.engine.settings import EngineSettings
+from holdfast_server.engine.turn import Entropy
 from holdfast_server.matching.matching import Matching
 from holdfast_server.matching.settings import MatchingSettings
 from holdfast_server.matching.tokens import Tokens
@@ -90,18 +92,32 @@ class Server:
         config: settings.
         store: the database; by default the one the settings name.
         clocks: what it goes by; by default the clock of the operating system.
+        entropy: random numbers from 0 to 1, for jitter.
+        interceptors: what is around every call.
+
+    Attributes:
+        runtime: the runs, once started.
+        port: the port it listens on, once started.
     """
 
-    def __init__(self, config: ServerConfig, store: Store | None = None, clocks: Clocks | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        store: Store | None = None,
+        clocks: Clocks | None = None,
+        entropy: Entropy = random.random,
+        interceptors: Sequence[aio.ServerInterceptor] = (),
+    ) -> None:
         self.config = config
+        self.runtime: Runtime
+        self.port = 0
+        self._entropy = entropy
+        self._interceptors = interceptors
         self._clocks = clocks if clocks is not None else Clocks.system()
         self._store = store if store is not None else SqliteStore(config.database)
         self._server_id = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._grpc: aio.Server
         self._health = HealthServicer()
-        self._runtime: Runtime
-        self.port = 0
-        """The port it listens on, once started."""
 
     async def start(self) -> None:
         """Opens the database, lets open runs go on, and listens.
@@ -131,8 +147,7 @@ class Server:
             hot_runs=config.hot_runs,
             evict_after_s=config.evict_after_s,
         )
-        runtime = Runtime(self._store, self._clocks.runs, random.random, self._server_id, settings)
-        self._runtime = runtime
+        runtime = self.runtime = Runtime(self._store, self._clocks.runs, self._entropy, self._server_id, settings)
         server_epoch = await self._store.next_server_epoch()
         tasks = Tasks(runtime, server_epoch)
         matching_settings = MatchingSettings(
@@ -161,7 +176,7 @@ class Server:
     async def _serve(
         self, runtime: Runtime, tasks: Tasks, limits: Limits, facts: ServerFacts, matching: MatchingSettings
     ) -> None:
-        self._grpc = server = aio.server(options=_options(self.config))
+        self._grpc = server = aio.server(options=_options(self.config), interceptors=self._interceptors)
         validator = Validator(limits, lambda name: name == "default")
         reading = Reading(runtime)
         starter = Starter(runtime, new_run_id, new_traceparent)
@@ -187,14 +202,14 @@ class Server:
         log.info("ready", listen=self.config.listen, port=self.port, database=self.config.database)
 
     async def _report_health(self) -> None:
-        serving = self._runtime.health.state == HealthState.HEALTH_STATE_OK
+        serving = self.runtime.health.state == HealthState.HEALTH_STATE_OK
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             await self._health.set(service, status)
 
     async def stop(self) -> None:
         """Drains: reports NOT_SERVING, answers parked polls, finishes commits, then ends."""
-        runtime = self._runtime
+        runtime = self.runtime
         runtime.health.draining()
         await self._report_health()
         runtime.matching.drain_all()

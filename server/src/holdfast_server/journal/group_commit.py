@@ -139,6 +139,11 @@ class Journal:
         """Transitions that wait for the disk."""
         return self._open.transitions + (self._writing.transitions if self._writing is not None else 0)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for the disk and nobody for an answer of it."""
+        return self._writing is None and self._open.empty and not self._open.waiters
+
     def check_room(self) -> None:
         """Refuses more while too much waits.
 

@@ -51,6 +51,20 @@ class Handing:
         """The open attempts of a run."""
         return self._open.of_run(run_key)
 
+    def attempts(self) -> list[QueuedTask]:
+        """All open attempts."""
+        return list(self._open)
+
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait, in memory or outside."""
+        return sum(queue.waiting + queue.outside.waiting for queue in self._queues.values())
+
+    @property
+    def running(self) -> int:
+        """How many attempts are with workers."""
+        return sum(queue.running for queue in self._queues.values())
+
     def add(self, task: QueuedTask) -> None:
         """An attempt begins to wait; none of its activation is open."""
         self._open.put(task)

@@ -311,6 +311,20 @@ class Matching:
         known = self._handing.known_queue(namespace, queue)
         return known is not None and known.serves(handler)
 
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait for workers, also those of runs that are not in memory."""
+        return self._handing.waiting
+
+    @property
+    def running(self) -> int:
+        """How many attempts are with workers."""
+        return self._handing.running
+
+    def attempts(self) -> list[QueuedTask]:
+        """The attempts of runs in memory that wait for workers or are with them."""
+        return self._handing.attempts()
+
     def queues(self, namespace: str) -> list[QueueSummary]:
         """The queues on which something waits, is worked on, or is served; by name."""
         return [summaries.of_queue(queue) for queue in self._handing.queues_of(namespace)]

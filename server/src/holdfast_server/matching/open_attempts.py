@@ -1,5 +1,7 @@
 """All attempts that wait or are leased, by run and path."""
 
+from collections.abc import Iterator
+
 from holdfast_server.matching.leases import QueuedTask
 
 __all__ = ["OpenAttempts"]
@@ -12,6 +14,13 @@ class OpenAttempts:
 
     def __init__(self) -> None:
         self._runs: dict[int, QueuedTask | dict[str, QueuedTask]] = {}
+
+    def __iter__(self) -> Iterator[QueuedTask]:
+        for found in self._runs.values():
+            if isinstance(found, dict):
+                yield from found.values()
+            else:
+                yield found
 
     def get(self, run_key: int, path: str) -> QueuedTask | None:
         """The open attempt of an activation."""

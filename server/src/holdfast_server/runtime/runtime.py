@@ -5,7 +5,7 @@ to be loaded first (a large payload, a state that was dropped) is loaded before,
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -72,6 +72,8 @@ class Runtime:
         closers: who waits for the end of runs.
         folder, loading, evictor, wakes, backlog: how runs leave the memory and come back.
         matching: queues and workers; wired in `app.py`.
+        on_done: called when something has ended that made it `busy`; for clocks that skip the time in which nothing
+            happens.
         runs_feed, gates_feed: changes for those who watch.
     """
 
@@ -107,7 +109,13 @@ class Runtime:
         self.timers: TimerService[Due] = TimerService(clock, self._due)
         self.matching: Matching
         self.last_key = 0
+        self.on_done: Callable[[], None] = _nothing
         self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something goes on that no time has to pass for: work of its own, or what the disk has to take."""
+        return bool(self._background) or not self.journal.idle or not self.health.writable
 
     def spawn(self, work: Coroutine[object, object, None], name: str) -> None:
         """Runs something in the background; a fault in it is logged."""
@@ -119,6 +127,7 @@ class Runtime:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background work failed", work=task.get_name(), exc_info=error)
+        self.on_done()
 
     def check_writable(self) -> None:
         """Refuses changes the disk would not take.
@@ -363,6 +372,7 @@ class Runtime:
     def dispatch_soon(self) -> None:
         """Hands out what was offered, once whoever is at it now has ended."""
         asyncio.get_running_loop().call_soon(self.matching.dispatch)
+        self.on_done()
 
     def _group_done(self) -> None:
         self.evictor.make_room()
@@ -409,3 +419,7 @@ class Runtime:
             self.apply(host, command, bag)
         except Refused as refused:
             log.info("the server's own command came too late", run_id=host.state.run_id, reason=refused.message)
+
+
+def _nothing() -> None:
+    """Stands in until somebody listens."""
