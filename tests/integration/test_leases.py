@@ -41,6 +41,7 @@ async def test_a_heartbeat_tells_the_state_of_each(client: Client, stubs: Stubs)
         "LOST",
     ]
     assert answer.lease_timeout.ToTimedelta().total_seconds() == 1.5
+    assert answer.heartbeat_interval.ToTimedelta().total_seconds() == 0.5
     assert answer.server_id
     await worker.settle(*outputs(tasks))
 

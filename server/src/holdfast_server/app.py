@@ -171,11 +171,9 @@ class Server:
             self._clocks.runs.now_us(),
             _limits(config, limits, engine),
         )
-        await self._serve(runtime, tasks, limits, facts, matching_settings)
+        await self._serve(runtime, tasks, limits, facts)
 
-    async def _serve(
-        self, runtime: Runtime, tasks: Tasks, limits: Limits, facts: ServerFacts, matching: MatchingSettings
-    ) -> None:
+    async def _serve(self, runtime: Runtime, tasks: Tasks, limits: Limits, facts: ServerFacts) -> None:
         self._grpc = server = aio.server(options=_options(self.config), interceptors=self._interceptors)
         validator = Validator(limits, lambda name: name == "default")
         reading = Reading(runtime)
@@ -186,7 +184,8 @@ class Server:
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(runtime, validator), guard)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(RunService(parts), guard)
         gate_service_pb2_grpc.add_GateServiceServicer_to_server(GateService(parts), guard)
-        worker = WorkerService(runtime, tasks, reading, validator, self._server_id, matching.lease_us)
+        times_s = self.config.lease_s, self.config.heartbeat_interval_s
+        worker = WorkerService(runtime, tasks, reading, validator, self._server_id, *times_s)
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(worker, guard)
         operations = OperationsService(runtime, validator, facts)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, guard)

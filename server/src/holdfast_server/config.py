@@ -4,12 +4,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 __all__ = ["ServerConfig"]
 
 MIB = 1024 * 1024
+BEATS_PER_LEASE = 3
+"""A lease outlives two heartbeats that do not arrive."""
 
 
 class ServerConfig(BaseSettings):
@@ -23,6 +25,13 @@ class ServerConfig(BaseSettings):
     payload_bytes: int = Field(default=4 * MIB, ge=1024, description="Largest payload.")
     message_bytes: int = Field(default=16 * MIB, ge=64 * 1024, description="Largest gRPC message.")
     lease_s: float = Field(default=30.0, gt=0, description="Life of a lease without a sign of its worker.")
+    heartbeat_s: float = Field(
+        default=10.0,
+        ge=0.1,
+        validate_default=False,  # what nobody has said follows a short lease
+        description="Time between two heartbeats of a worker, by which it hears what to stop; a third of a shorter "
+        "lease.",
+    )
     adoption_grace_s: float = Field(
         default=5.0, gt=0, description="Time workers have after a restart of the server to claim what they hold."
     )
@@ -44,6 +53,20 @@ class ServerConfig(BaseSettings):
             message = f"{value!r} is not an address such as 127.0.0.1:7411"
             raise ValueError(message)
         return value
+
+    @field_validator("heartbeat_s")
+    @classmethod
+    def _keeps_leases(cls, value: float, info: ValidationInfo) -> float:
+        lease_s = info.data.get("lease_s")
+        if lease_s is not None and value > lease_s / BEATS_PER_LEASE:
+            message = f"{value:g} is more than a third of lease_s, which is {lease_s:g}"
+            raise ValueError(message)
+        return value
+
+    @property
+    def heartbeat_interval_s(self) -> float:
+        """How long a worker waits from one heartbeat to the next."""
+        return min(self.heartbeat_s, self.lease_s / BEATS_PER_LEASE)
 
     @property
     def is_loopback(self) -> bool:

@@ -38,6 +38,15 @@ def test_the_interval_is_a_third_of_the_lease(ledger: Ledger) -> None:
     assert ledger.wait_s(0) == 2
 
 
+def test_a_server_may_ask_for_heartbeats_more_often(ledger: Ledger) -> None:
+    [beat] = ledger.beats()
+    answer = _answer(lease_s=30)
+    answer.heartbeat_interval.FromTimedelta(timedelta(seconds=0.5))
+
+    ledger.answered(beat, answer)
+    assert ledger.wait_s(0) == 0.5
+
+
 def test_a_demanded_heartbeat_and_news_shorten_it(ledger: Ledger) -> None:
     woken = []
     ledger.on_sooner = lambda: woken.append(True)

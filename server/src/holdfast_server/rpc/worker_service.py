@@ -1,6 +1,7 @@
 """WorkerService: hands out tasks and takes results."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -22,7 +23,14 @@ class WorkerService(WorkerServiceServicer):
     """What workers call."""
 
     def __init__(
-        self, runtime: Runtime, tasks: Tasks, reading: Reading, validator: Validator, server_id: str, lease_us: int
+        self,
+        runtime: Runtime,
+        tasks: Tasks,
+        reading: Reading,
+        validator: Validator,
+        server_id: str,
+        lease_s: float,
+        heartbeat_s: float,
     ) -> None:
         self._runtime = runtime
         self._tasks = tasks
@@ -30,7 +38,9 @@ class WorkerService(WorkerServiceServicer):
         self._validator = validator
         self._server_id = server_id
         self._lease_timeout = Duration()
-        self._lease_timeout.FromMicroseconds(lease_us)
+        self._lease_timeout.FromTimedelta(timedelta(seconds=lease_s))
+        self._heartbeat_interval = Duration()
+        self._heartbeat_interval.FromTimedelta(timedelta(seconds=heartbeat_s))
 
     @mapped
     async def PollTasks(self, request: pb.PollTasksRequest, _context: Context) -> pb.PollTasksResponse:
@@ -76,7 +86,12 @@ class WorkerService(WorkerServiceServicer):
             if held.HasField("details"):
                 self._validator.payload(f"held[{position}].details", held.details)
         states = self._runtime.matching.heartbeat(namespace, request.worker, request.held, all_held=request.all_held)
-        return pb.HeartbeatResponse(states=states, lease_timeout=self._lease_timeout, server_id=self._server_id)
+        return pb.HeartbeatResponse(
+            states=states,
+            lease_timeout=self._lease_timeout,
+            server_id=self._server_id,
+            heartbeat_interval=self._heartbeat_interval,
+        )
 
     @mapped
     async def DrainWorker(self, request: pb.DrainWorkerRequest, _context: Context) -> pb.DrainWorkerResponse:

@@ -28,15 +28,15 @@ from holdfast.v1 import payload_pb2 as holdfast_dot_v1_dot_payload__pb2
 from holdfast.v1 import task_pb2 as holdfast_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n holdfast/v1/worker_service.proto\x12\x0bholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18holdfast/v1/errors.proto\x1a\x19holdfast/v1/payload.proto\x1a\x16holdfast/v1/task.proto\"\xb5\x01\n\x10PollTasksRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06worker\x18\x02 \x01(\x0b\x32\x17.holdfast.v1.WorkerInfo\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x10\n\x08handlers\x18\x04 \x03(\t\x12\x13\n\x0bslots_total\x18\x05 \x01(\x05\x12/\n\x0cpark_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"5\n\x11PollTasksResponse\x12 \n\x05tasks\x18\x01 \x03(\x0b\x32\x11.holdfast.v1.Task\"\xb2\x01\n\x14\x43ompleteTasksRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06worker\x18\x02 \x01(\x0b\x32\x17.holdfast.v1.WorkerInfo\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x10\n\x08handlers\x18\x04 \x03(\t\x12\x13\n\x0bslots_total\x18\x05 \x01(\x05\x12(\n\x07results\x18\x06 \x03(\x0b\x32\x17.holdfast.v1.TaskResult\"h\n\x15\x43ompleteTasksResponse\x12-\n\x08rejected\x18\x01 \x03(\x0b\x32\x1b.holdfast.v1.RejectedResult\x12 \n\x05tasks\x18\x02 \x03(\x0b\x32\x11.holdfast.v1.Task\"F\n\x0eRejectedResult\x12\r\n\x05index\x18\x01 \x01(\x05\x12%\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.holdfast.v1.ItemError\"\x85\x01\n\x10HeartbeatRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06worker\x18\x02 \x01(\x0b\x32\x17.holdfast.v1.WorkerInfo\x12#\n\x04held\x18\x03 \x03(\x0b\x32\x15.holdfast.v1.HeldTask\x12\x10\n\x08\x61ll_held\x18\x04 \x01(\x08\"O\n\x08HeldTask\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\r\n\x05\x61live\x18\x02 \x01(\x08\x12%\n\x07\x64\x65tails\x18\x03 \x01(\x0b\x32\x14.holdfast.v1.Payload\"\x80\x01\n\x11HeartbeatResponse\x12&\n\x06states\x18\x01 \x03(\x0e\x32\x16.holdfast.v1.HeldState\x12\x30\n\rlease_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tserver_id\x18\x03 \x01(\t\"P\n\x12\x44rainWorkerRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06worker\x18\x02 \x01(\x0b\x32\x17.holdfast.v1.WorkerInfo\"\x15\n\x13\x44rainWorkerResponse*r\n\tHeldState\x12\x1a\n\x16HELD_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHELD_STATE_HELD\x10\x01\x12\x1f\n\x1bHELD_STATE_CANCEL_REQUESTED\x10\x02\x12\x13\n\x0fHELD_STATE_LOST\x10\x03\x32\xd1\x02\n\rWorkerService\x12J\n\tPollTasks\x12\x1d.holdfast.v1.PollTasksRequest\x1a\x1e.holdfast.v1.PollTasksResponse\x12V\n\rCompleteTasks\x12!.holdfast.v1.CompleteTasksRequest\x1a\".holdfast.v1.CompleteTasksResponse\x12J\n\tHeartbeat\x12\x1d.holdfast.v1.HeartbeatRequest\x1a\x1e.holdfast.v1.HeartbeatResponse\x12P\n\x0b\x44rainWorker\x12\x1f.holdfast.v1.DrainWorkerRequest\x1a .holdfast.v1.DrainWorkerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n holdfast/v1/worker_service.proto\x12\x0bholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18holdfast/v1/errors.proto\x1a\x19holdfast/v1/payload.proto\x1a\x16holdfast/v1/task.proto\"\xb5\x01\n\x10PollTasksRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06worker\x18\x02 \x01(\x0b\x32\x17.holdfast.v1.WorkerInfo\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x10\n\x08handlers\x18\x04 \x03(\t\x12\x13\n\x0bslots_total\x18\x05 \x01(\x05\x12/\n\x0cpark_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"5\n\x11PollTasksResponse\x12 \n\x05tasks\x18\x01 \x03(\x0b\x32\x11.holdfast.v1.Task\"\xb2\x01\n\x14\x43ompleteTasksRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06worker\x18\x02 \x01(\x0b\x32\x17.holdfast.v1.WorkerInfo\x12\r\n\x05queue\x18\x03 \x01(\t\x12\x10\n\x08handlers\x18\x04 \x03(\t\x12\x13\n\x0bslots_total\x18\x05 \x01(\x05\x12(\n\x07results\x18\x06 \x03(\x0b\x32\x17.holdfast.v1.TaskResult\"h\n\x15\x43ompleteTasksResponse\x12-\n\x08rejected\x18\x01 \x03(\x0b\x32\x1b.holdfast.v1.RejectedResult\x12 \n\x05tasks\x18\x02 \x03(\x0b\x32\x11.holdfast.v1.Task\"F\n\x0eRejectedResult\x12\r\n\x05index\x18\x01 \x01(\x05\x12%\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.holdfast.v1.ItemError\"\x85\x01\n\x10HeartbeatRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06worker\x18\x02 \x01(\x0b\x32\x17.holdfast.v1.WorkerInfo\x12#\n\x04held\x18\x03 \x03(\x0b\x32\x15.holdfast.v1.HeldTask\x12\x10\n\x08\x61ll_held\x18\x04 \x01(\x08\"O\n\x08HeldTask\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\r\n\x05\x61live\x18\x02 \x01(\x08\x12%\n\x07\x64\x65tails\x18\x03 \x01(\x0b\x32\x14.holdfast.v1.Payload\"\xb7\x01\n\x11HeartbeatResponse\x12&\n\x06states\x18\x01 \x03(\x0e\x32\x16.holdfast.v1.HeldState\x12\x30\n\rlease_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tserver_id\x18\x03 \x01(\t\x12\x35\n\x12heartbeat_interval\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"P\n\x12\x44rainWorkerRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\'\n\x06worker\x18\x02 \x01(\x0b\x32\x17.holdfast.v1.WorkerInfo\"\x15\n\x13\x44rainWorkerResponse*r\n\tHeldState\x12\x1a\n\x16HELD_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHELD_STATE_HELD\x10\x01\x12\x1f\n\x1bHELD_STATE_CANCEL_REQUESTED\x10\x02\x12\x13\n\x0fHELD_STATE_LOST\x10\x03\x32\xd1\x02\n\rWorkerService\x12J\n\tPollTasks\x12\x1d.holdfast.v1.PollTasksRequest\x1a\x1e.holdfast.v1.PollTasksResponse\x12V\n\rCompleteTasks\x12!.holdfast.v1.CompleteTasksRequest\x1a\".holdfast.v1.CompleteTasksResponse\x12J\n\tHeartbeat\x12\x1d.holdfast.v1.HeartbeatRequest\x1a\x1e.holdfast.v1.HeartbeatResponse\x12P\n\x0b\x44rainWorker\x12\x1f.holdfast.v1.DrainWorkerRequest\x1a .holdfast.v1.DrainWorkerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.v1.worker_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HELDSTATE']._serialized_start=1209
-  _globals['_HELDSTATE']._serialized_end=1323
+  _globals['_HELDSTATE']._serialized_start=1264
+  _globals['_HELDSTATE']._serialized_end=1378
   _globals['_POLLTASKSREQUEST']._serialized_start=159
   _globals['_POLLTASKSREQUEST']._serialized_end=340
   _globals['_POLLTASKSRESPONSE']._serialized_start=342
@@ -52,11 +52,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HELDTASK']._serialized_start=892
   _globals['_HELDTASK']._serialized_end=971
   _globals['_HEARTBEATRESPONSE']._serialized_start=974
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1102
-  _globals['_DRAINWORKERREQUEST']._serialized_start=1104
-  _globals['_DRAINWORKERREQUEST']._serialized_end=1184
-  _globals['_DRAINWORKERRESPONSE']._serialized_start=1186
-  _globals['_DRAINWORKERRESPONSE']._serialized_end=1207
-  _globals['_WORKERSERVICE']._serialized_start=1326
-  _globals['_WORKERSERVICE']._serialized_end=1663
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1157
+  _globals['_DRAINWORKERREQUEST']._serialized_start=1159
+  _globals['_DRAINWORKERREQUEST']._serialized_end=1239
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=1241
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=1262
+  _globals['_WORKERSERVICE']._serialized_start=1381
+  _globals['_WORKERSERVICE']._serialized_end=1718
 # @@protoc_insertion_point(module_scope)

@@ -310,6 +310,7 @@ class HeartbeatResponse(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     LEASE_TIMEOUT_FIELD_NUMBER: _builtins.int
     SERVER_ID_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     """Id of the server process; when it changes, the worker must list everything it holds."""
     @_builtins.property
@@ -320,16 +321,23 @@ class HeartbeatResponse(_message.Message):
     def lease_timeout(self) -> _duration_pb2.Duration:
         """Time after which leases end without another heartbeat."""
 
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """How long a worker is to wait from one heartbeat to the next, so that it hears soon enough what to stop. Absent means
+        a third of `lease_timeout`.
+        """
+
     def __init__(
         self,
         *,
         states: _abc.Iterable[Global___HeldState.ValueType] | None = ...,
         lease_timeout: _duration_pb2.Duration | None = ...,
         server_id: _builtins.str = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_timeout", b"lease_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease_timeout", b"lease_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_timeout", b"lease_timeout", "server_id", b"server_id", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease_timeout", b"lease_timeout", "server_id", b"server_id", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -147,8 +147,11 @@ class Ledger:
 
     def answered(self, beat: Beat, response: HeartbeatResponse) -> list[Stop]:
         """Take in an answer and return which handlers shall stop; a handler in a thread sees it at once."""
+        interval_s = response.heartbeat_interval.ToTimedelta().total_seconds()
         lease_s = response.lease_timeout.ToTimedelta().total_seconds()
-        if lease_s > 0:
+        if interval_s > 0:
+            self._interval_s = interval_s
+        elif lease_s > 0:
             self._interval_s = lease_s / BEATS_PER_LEASE
         stops = []
         for held, state in zip(beat.held, response.states, strict=False):
