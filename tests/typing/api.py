@@ -31,6 +31,7 @@ from holdfast.v1.run_pb2 import Run, RunState, RunSummary
 from holdfast.v1.run_service_pb2 import CountRunsResponse, RunFilter, WatchRunsResponse
 from holdfast.v1.task_pb2 import QueueSummary, TaskResult, WorkerSummary
 from holdfast.v1.workflow_service_pb2 import Diagnostic, RegisterWorkflowResponse
+from holdfast_server.testing import LocalServer
 
 
 class Question(BaseModel):
@@ -171,3 +172,17 @@ async def kit() -> None:
         assert_type(running, RunningHandler)
         running.cancel()
         assert_type(await running.result(), TaskResult)
+    async with LocalServer(start=datetime.now(UTC), settings={"lease_s": 5.0}) as server:
+        assert_type(server, LocalServer)
+        assert_type(server.client, Client)
+        assert_type(server.new_client(actor="bob"), Client)
+        assert_type(server.now(), datetime)
+        assert_type(server.next_due(), datetime | None)
+        assert_type(await server.skip(timedelta(hours=1), days=1.5), datetime)
+        assert_type(await server.skip_to(datetime.now(UTC), despite_running=True), datetime)
+        assert_type(await server.skip_to_next(), datetime | None)
+        assert_type(await server.settled(despite_queued=True), None)
+        with server.held() as held:
+            assert_type(held, None)
+        await server.skip(weeks=1)  # type: ignore[call-arg]
+        await server.skip(3)  # type: ignore[arg-type]
