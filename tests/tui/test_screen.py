@@ -100,10 +100,12 @@ async def test_the_palette_of_read_only_screens_offers_no_decisions() -> None:
 async def test_without_colours_the_words_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     async with watching(GATE, runs=RUNS, size=(120, 40)) as seat:
         await seat.reads("send_mail")
+        await seat.sees("palette")  # the footer is drawn last
         coloured = seat.text()
     monkeypatch.setenv("NO_COLOR", "1")
     async with watching(GATE, runs=RUNS, size=(120, 40)) as seat:
         await seat.reads("send_mail")
+        await seat.sees("palette")
         assert seat.app.no_color
         assert seat.text() == coloured
         assert "▌" in coloured  # what is selected has a sign of its own
