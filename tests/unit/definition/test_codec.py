@@ -9,7 +9,7 @@ import pytest
 from holdfast.v1 import definition_pb2 as pb
 from holdfast_server.definition import parse
 from holdfast_server.engine.compile import compile_plan
-from holdfast_server.engine.plan import Plan, RetryPlan
+from holdfast_server.engine.plan import RUN, Plan, RetryPlan
 from tests.unit.definition.documents import JSON, REPORT, YAML, json_of, plan_of, steps
 
 SECOND_US = 1_000_000
@@ -119,12 +119,18 @@ def test_what_is_looked_into(plan: Plan) -> None:
 def test_a_schema_looks_into_what_is_passed_through() -> None:
     reader = {"name": "b", "after": [{"step": "a"}], "input": "${steps.a.output}"}
 
-    assert plan_of(steps({"name": "a"}, reader)).deep_refs == ()
-    assert plan_of(steps({"name": "a"}, reader | {"input_schema": {}})).deep_refs == (("steps", "a", "output"),)
-    assert plan_of(steps({"name": "a"}, reader | {"output_schema": {}})).deep_refs == (("steps", "a", "output"),)
-    assert plan_of(steps({"name": "a"}, output="${steps.a.output}", output_schema={})).deep_refs == (
-        ("steps", "a", "output"),
-    )
+    assert plan_of(steps({"name": "a"}, reader)).deep_refs == {}
+    head = ("steps", "a", "output")
+    assert plan_of(steps({"name": "a"}, reader | {"input_schema": {}})).deep_refs == {head: (1,)}
+    assert plan_of(steps({"name": "a"}, reader | {"output_schema": {}})).deep_refs == {head: (1,)}
+    assert plan_of(steps({"name": "a"}, output="${steps.a.output}", output_schema={})).deep_refs == {head: (RUN,)}
+
+
+def test_the_condition_of_an_edge_is_looked_at_for_both_its_ends() -> None:
+    plan = plan_of(steps({"name": "a"}, {"name": "b", "after": [{"step": "a", "when": "steps.a.output.x == 1"}]}))
+
+    assert plan.deep_refs == {("steps", "a", "output"): (0, 1)}
+    assert [step.looks_into for step in plan.block.steps] == [(("steps", "a", "output"),)] * 2
 
 
 def test_schemas_type_the_numbers_of_expressions(plan: Plan) -> None:

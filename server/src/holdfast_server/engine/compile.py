@@ -22,7 +22,7 @@ from holdfast_server.engine.faults import DefinitionFaultsError, Fault, did_you_
 from holdfast_server.engine.graph_checks import Graph
 from holdfast_server.engine.names import ROOTS, Ref
 from holdfast_server.engine.number_types import NumberType, as_members, number_type
-from holdfast_server.engine.plan import BlockPlan, EdgePlan, Plan, StepPlan
+from holdfast_server.engine.plan import RUN, BlockPlan, EdgePlan, Plan, StepPlan
 from holdfast_server.engine.schemas import Schema
 from holdfast_server.engine.scopes import Scope, reference_faults
 
@@ -90,7 +90,9 @@ class _Compilation:
         scope = self._run_scope(frozenset(signals))
         edges, graph = self._graph()
         block = self._block(scope, edges, graph, schemas)
+        context.readers = (RUN,)
         output = self._optional(definition, "output", scope, opened=output_schema is not None)
+        context.readers = ()  # what attributes look into is at hand when a run starts
         plan = Plan(
             workflow=definition.name,
             version=version,
@@ -105,8 +107,9 @@ class _Compilation:
             if definition.HasField("timeout")
             else None,
             attributes=self._attributes(scope),
-            deep_refs=tuple(head for head in context.heads if head[0] != "signals"),
-            looks_into_signals=("signals",) in context.heads or any(self._opens_signal(step) for step in self._steps),
+            deep_refs=self._deep_refs(),
+            looks_into_signals=any(("signals",) in heads for heads in context.heads.values())
+            or any(self._opens_signal(step) for step in self._steps),
             scope=scope,
             numbers=context.numbers,
         )
@@ -246,11 +249,12 @@ class _Compilation:
             for source in sources:
                 covering[source].append(join)
         seen = [self._scope(scope, index, upstream[index]) for index in range(len(self._steps))]
+        after = [self._edge_plans(index, edges[index], seen, upstream) for index in range(len(self._steps))]
         steps = tuple(
             self._step(
                 index,
                 seen[index],
-                self._edge_plans(index, edges[index], seen, upstream),
+                after[index],
                 graph.targets[index],
                 exclusive.get(index, frozenset()),
                 tuple(covering[index]),
@@ -285,6 +289,7 @@ class _Compilation:
                 # An edge is judged when its source is finished: it knows the source and what is upstream of that.
                 scope = self._scope(seen[source], source, upstream[source], itself=True)
                 path: Ref = ("steps", index, "after", position, "when")
+                self._context.readers = (source, index)
                 when = self._context.condition(edge.when, scope, path)
             plans.append(EdgePlan(source, edge.on or pb.EDGE_ON_SUCCEEDED, when))
         return tuple(plans)
@@ -300,6 +305,7 @@ class _Compilation:
         schemas: tuple[Schema | None, Schema | None],
     ) -> StepPlan:
         step, context = self._steps[index], self._context
+        context.readers = (index,)
         path: Ref = ("steps", index)
         kind = step.WhichOneof("kind")
         parts = StepParts()
@@ -337,7 +343,16 @@ class _Compilation:
             gate=compile_gate(context, step, scope, (*path, "gate")) if kind == "gate" else None,
             wait=compile_wait(context, step.wait, scope, (*path, "wait")) if kind == "wait" else None,
             sleep=compile_sleep(context, step.sleep, scope, (*path, "sleep")) if kind == "sleep" else None,
+            looks_into=tuple(context.heads[index]),
         )
+
+    def _deep_refs(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        found: dict[tuple[str, ...], tuple[int, ...]] = {}
+        for reader, heads in self._context.heads.items():
+            for head in heads:
+                if head[0] != "signals":
+                    found[head] = (*found.get(head, ()), reader)
+        return found
 
     def _optional(self, definition: pb.WorkflowDefinition, name: str, scope: Scope, *, opened: bool) -> Template | None:
         if not definition.HasField(name):  # type: ignore[arg-type] # a field

@@ -1,5 +1,6 @@
 """What compiling the parts of a definition has in common: expressions and schemas become compiled, faults are noted."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from google.protobuf.duration_pb2 import Duration
@@ -33,8 +34,10 @@ class CompileContext:
     faults: Faults = field(default_factory=Faults)
     numbers: dict[Ref, NumberType] = field(default_factory=dict)
     """Typed numbers, by head; filled before expressions are compiled."""
-    heads: dict[tuple[str, ...], None] = field(default_factory=dict)
-    """Heads of payloads that some expression looks into."""
+    heads: defaultdict[int, dict[tuple[str, ...], None]] = field(default_factory=lambda: defaultdict(dict))
+    """By step, or `RUN`: heads of the payloads that its expressions look into."""
+    readers: tuple[int, ...] = ()
+    """Whose expressions are compiled now."""
 
     def condition(self, text: str, scope: Scope, path: Ref, numbers: NumberTypes | None = None) -> Condition | None:
         """A compiled condition; None if the text is empty or faulty."""
@@ -46,7 +49,7 @@ class CompileContext:
             self.expression_fault(error, path)
             return None
         check_refs(compiled.refs, scope, path, self.faults)
-        self._look_into(compiled.refs)
+        self._look_into(deep_heads(compiled.refs))
         return compiled
 
     def expression(self, text: str, scope: Scope, path: Ref) -> Expression | None:
@@ -74,7 +77,7 @@ class CompileContext:
             self.expression_fault(error, path)
             return None
         check_refs(compiled.refs, scope, path, self.faults)
-        self.heads.update(dict.fromkeys(deep_heads(compiled.refs) if opened else compiled.deep_refs))
+        self._look_into(deep_heads(compiled.refs) if opened else compiled.deep_refs)
         return compiled
 
     def json_template(self, value: JsonValue, scope: Scope, path: Ref, *, opened: bool = False) -> Template | None:
@@ -107,5 +110,6 @@ class CompileContext:
             self.faults.add(path, "a duration must be longer than 0" if not zero else "a duration cannot be negative")
         return length_us
 
-    def _look_into(self, refs: tuple[Ref, ...]) -> None:
-        self.heads.update(dict.fromkeys(deep_heads(refs)))
+    def _look_into(self, heads: tuple[tuple[str, ...], ...]) -> None:
+        for reader in self.readers:
+            self.heads[reader].update(dict.fromkeys(heads))

@@ -24,7 +24,7 @@ from holdfast.v1.history_pb2 import (
     TimerKind,
 )
 from holdfast.v1.payload_pb2 import JsonValue, Payload
-from holdfast_server.engine import blocks, commands as c, reopening, state as st
+from holdfast_server.engine import blocks, commands as c, large, reopening, state as st
 from holdfast_server.engine.effects import Effect, Timer, TimerSet, standing
 from holdfast_server.engine.expressions import ExpressionError
 from holdfast_server.engine.json_values import encode
@@ -65,12 +65,7 @@ def needs(run: RunState) -> list[bytes]:
     """
     if not run.large and not run.open_gates:
         return []
-    wanted = run.plan.deep_refs
-    hashes = [
-        digest
-        for head, digest in run.large.items()
-        if head in wanted or (head[0] == "signals" and run.plan.looks_into_signals)
-    ]
+    hashes = large.needed(run)
     for path in run.open_gates:
         gate = deciding.find_gate(run, path)[3]
         if gate.content.HasField("subject") and gate.content.subject.HasField("ref"):

@@ -40,9 +40,8 @@ from holdfast.v1.history_pb2 import (
     WaitMatched,
     WaitOpened,
 )
-from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.run_pb2 import RunState as RunStateEnum, StepState
-from holdfast_server.engine import failures, state as st
+from holdfast_server.engine import failures, large, state as st
 from holdfast_server.engine.plan import Plan, StepPlan
 from holdfast_server.engine.state import (
     BufferedSignal,
@@ -107,7 +106,7 @@ def apply(run: RunState, event: HistoryEvent, name: str, body: Any, seq: int, ti
 
 
 def _started(run: RunState, event: HistoryEvent, body: RunStarted) -> None:
-    run.input = _payload(run, ("input",), body.input if body.HasField("input") else None)
+    run.input = large.keep(run, ("input",), body.input if body.HasField("input") else None)
     run.attributes = dict(body.attributes)
     run.started_by = event.actor if event.HasField("actor") else None
     run.traceparent = body.traceparent
@@ -152,6 +151,7 @@ def _reopened(run: RunState, _event: HistoryEvent, body: RunReopened) -> None:
         scope.closing = RunStateEnum.RUN_STATE_UNSPECIFIED
         scope.failure = None
         _reset_scope(scope, {step.index for step in scope.block.steps if scope.path(step) in reset})
+    large.run_reopened(run)
 
 
 def _reset_scope(scope: Scope, reset: set[int]) -> None:
@@ -289,6 +289,8 @@ def _finish(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, sta
         run.waits.pop(scope.path(step), None)
     if record.gate is not None:
         run.open_gates.pop(scope.path(step), None)
+    if step.looks_into:
+        large.step_finished(run, step)
 
 
 def _resolve(scope: Scope, edges: Iterable[Any]) -> None:
@@ -305,7 +307,7 @@ def _step_succeeded(run: RunState, _event: HistoryEvent, body: StepSucceeded) ->
     scope, step, record = _step(run, path)
     _settle(record)
     _finish(run, scope, step, record, st.SUCCEEDED)
-    record.output = _payload(run, ("steps", path, "output"), body.output) if body.HasField("output") else None
+    record.output = large.keep(run, ("steps", path, "output"), body.output) if body.HasField("output") else None
     record.answered_by = body.answered_by
     record.failure = None
     if not record.schedule_us:
@@ -454,18 +456,12 @@ def _wait_opened(run: RunState, _event: HistoryEvent, body: WaitOpened) -> None:
 def _signal_received(run: RunState, event: HistoryEvent, body: SignalReceived) -> None:
     payload = body.payload if body.HasField("payload") else None
     run.signals[event.seq] = BufferedSignal(body.name, payload, run.time_us)
-    _payload(run, ("signals", str(event.seq)), payload)
+    large.keep(run, ("signals", str(event.seq)), payload)
 
 
 def _wait_matched(run: RunState, _event: HistoryEvent, body: WaitMatched) -> None:
     run.signals.pop(body.signal_seq, None)
-    run.large.pop(("signals", str(body.signal_seq)), None)
-
-
-def _payload(run: RunState, head: tuple[str, ...], payload: Payload | None) -> Payload | None:
-    if payload is not None and payload.HasField("ref"):
-        run.large[head] = payload.ref.sha256
-    return payload
+    large.forget(run, ("signals", str(body.signal_seq)))
 
 
 HANDLERS: dict[str, Callable[[RunState, HistoryEvent, Any], None]] = {

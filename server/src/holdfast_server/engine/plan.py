@@ -6,6 +6,7 @@ attribute here, so that the hot path reads no protobuf fields.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from holdfast.v1 import definition_pb2 as pb
 from holdfast_server.engine.expressions import Condition, Expression, Template
@@ -14,6 +15,7 @@ from holdfast_server.engine.schemas import Schema
 from holdfast_server.engine.scopes import Scope
 
 __all__ = [
+    "RUN",
     "BlockPlan",
     "EdgePlan",
     "ErrorRulePlan",
@@ -24,6 +26,9 @@ __all__ = [
     "StepPlan",
     "WaitPlan",
 ]
+
+RUN: Final = -1
+"""Stands for the run itself among the steps that look into a payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,8 @@ class StepPlan:
     gate: GatePlan | None = None
     wait: WaitPlan | None = None
     sleep: SleepPlan | None = None
+    looks_into: tuple[tuple[str, ...], ...] = ()
+    """Heads of the payloads that its expressions look into, and those of the edges into and out of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +182,9 @@ class Plan:
     """Declared signals; empty means any name is taken."""
     timeout_us: int | None
     attributes: Mapping[str, Template]
-    deep_refs: tuple[tuple[str, ...], ...]
-    """Heads (`("input",)`, `("steps", path, "output")`) of payloads that some expression looks into, so
-    that the runtime can load the large ones before the engine decides."""
+    deep_refs: Mapping[tuple[str, ...], tuple[int, ...]]
+    """Heads (`("input",)`, `("steps", path, "output")`) of payloads that some expression looks into, so that the
+    runtime can load the large ones before the engine decides; each with the steps that do so, `RUN` for the output."""
     looks_into_signals: bool
     """Whether some expression names `signals` or a wait has a condition over its payload."""
     scope: Scope

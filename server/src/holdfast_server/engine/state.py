@@ -222,6 +222,8 @@ class RunState:
     requests: dict[str, RequestRecord] = field(default_factory=dict)
     large: dict[tuple[str, ...], bytes] = field(default_factory=dict)
     """Hashes of payloads kept by reference that expressions can name, by their head."""
+    looked_into: dict[tuple[str, ...], bytes] = field(default_factory=dict)
+    """Of these, what an expression looks into that may still be evaluated in this run epoch."""
 
     @property
     def open(self) -> bool:
