@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from holdfast import Client
-from holdfast_server.app import Server, wall_clock_us
+from holdfast_server.app import Server
+from holdfast_server.clock import Clocks
 from holdfast_server.config import ServerConfig
 from holdfast_server.store.port import Commit, RunRow, Store, StoreError
 from holdfast_server.store.sqlite import SqliteStore
@@ -78,12 +79,12 @@ class FaultyStore:
 
 @asynccontextmanager
 async def running(
-    path: Path, clock_us: Callable[[], int] = wall_clock_us, **settings: Any
+    path: Path, clocks: Clocks | None = None, **settings: Any
 ) -> AsyncIterator[tuple[FaultyStore, Client]]:
     """A server on a faulty store, and a client."""
     store = FaultyStore(path)
     config = ServerConfig(listen="127.0.0.1:0", database=str(path), drain_s=1.0, **settings)
-    server = Server(config, cast("Store", store), clock_us)
+    server = Server(config, cast("Store", store), clocks)
     await server.start()
     try:
         async with Client(f"127.0.0.1:{server.port}", actor="ann") as client:

@@ -1,15 +1,18 @@
 """Runs on their way out of the memory when the disk fails, when something happens to them, and over restarts."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holdfast import Client
-from holdfast_server.app import wall_clock_us
+from holdfast_server.clock import Clocks, SystemClock
 from holdfast_server.store.port import Commit, StoreConflictError, StoreError
+from holdfast_server.testing import LocalServer
 from tests.integration.faulty import FaultyStore, running
 from tests.integration.following import bodies
 
@@ -124,22 +127,41 @@ async def test_what_happens_while_a_run_leaves_is_not_lost(tmp_path: Path) -> No
 async def test_timers_of_runs_that_are_out_wake_them_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "holdfast.db"
     late_us = 0
+    clock = SystemClock(lambda: time.time_ns() // 1_000 + late_us)
+    clocks = Clocks(clock, clock, clock)
 
-    def clock_us() -> int:
-        return wall_clock_us() + late_us
-
-    async with running(path, clock_us, **SOON) as (_store, client):
+    async with running(path, clocks, **SOON) as (_store, client):
         await client.register(NAP)
         handles = [await client.start("nap") for _ in range(3)]
         await out(client)
 
     late_us = HOUR_US + 60_000_000
-    async with running(path, clock_us, **SOON) as (_store, client):
+    async with running(path, clocks, **SOON) as (_store, client):
         handles = [client.handle(handle.run_id) for handle in handles]
         await out(client)
         for handle in handles:
             assert [one for one in await bodies(handle) if one == "timer_started"] == ["timer_started"] * 2
 
     late_us = 2 * HOUR_US + 120_000_000
-    async with running(path, clock_us, **SOON) as (_store, client):
+    async with running(path, clocks, **SOON) as (_store, client):
         assert [await client.handle(handle.run_id).result() for handle in handles] == ["woke"] * 3
+
+
+@pytest.mark.asyncio
+async def test_timers_of_runs_that_are_out_wake_them_in_time() -> None:
+    async with LocalServer(settings=SOON, auto_skip=False) as server:
+        client = server.client
+        await client.register(NAP)
+        handles = [await client.start("nap") for _ in range(5)]
+        due = server.now() + timedelta(hours=1)
+        await out(client)
+        assert server.next_due() == due, "one timer stands for all"
+        await server.skip_to(due - timedelta(seconds=1))
+        assert (await client.operations.server_info()).hot_runs == 0
+        await server.skip(seconds=1)
+        for handle in handles:
+            assert (await bodies(handle)).count("timer_started") == 2
+        await out(client)
+        await server.skip(hours=1)
+
+        assert [await handle.result() for handle in handles] == ["woke"] * 5
