@@ -1,4 +1,4 @@
-"""Alarms of the system's clock: one sleep each, to what is due first, never past an hour."""
+"""Alarms of the system's clock: one sleep each, to what is due first, never past a second."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from holdfast_server.clock import LONGEST_SLEEP_US, SHORTEST_SLEEP_US, SystemClock
+from holdfast_server.clock import LONGEST_SLEEP_US, SHORTEST_SLEEP_US, Clocks, SystemClock
 
 DAY_US = 24 * 3600 * 1_000_000
 
@@ -146,6 +146,17 @@ def test_a_stopped_alarm_sleeps_no_more_until_it_looks_again(bench: Bench) -> No
 
     bench.alarm.look()
     assert bench.sleep_us() == 10_000
+
+
+def test_a_wall_clock_that_is_set_moves_the_runs_and_nobody_else() -> None:
+    wall_us, passed_us = [1_000_000], [500]
+    clocks = Clocks.system(lambda: wall_us[0], lambda: passed_us[0])
+    assert {clock.now_us() for clock in (clocks.runs, clocks.attempts, clocks.workers)} == {1_000_000}
+
+    wall_us[0] += DAY_US
+    passed_us[0] += 20
+    assert clocks.runs.now_us() == 1_000_000 + DAY_US
+    assert clocks.attempts.now_us() == clocks.workers.now_us() == 1_000_020
 
 
 @pytest.mark.asyncio

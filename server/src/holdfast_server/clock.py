@@ -10,12 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-__all__ = ["Alarm", "Clock", "Clocks", "SystemClock"]
+__all__ = ["Alarm", "Clock", "Clocks", "SystemClock", "monotonic_us", "wall_clock_us"]
 
 SHORTEST_SLEEP_US = 1_000
 """What is due close one after the other rings once."""
-LONGEST_SLEEP_US = 3_600_000_000
-"""A clock may be set while an alarm sleeps, so none sleeps longer than this without a look at it."""
+LONGEST_SLEEP_US = 1_000_000
+"""A clock may be set while an alarm sleeps, or the machine be suspended, and the sleep notices neither: so none sleeps
+longer than this without a look at the clock. A look costs microseconds."""
+
+
+def wall_clock_us() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1_000
+
+
+def monotonic_us() -> int:
+    """Microseconds since some moment, by a clock that nobody sets."""
+    return time.monotonic_ns() // 1_000
 
 
 class Alarm(Protocol):
@@ -61,10 +72,19 @@ class Clocks:
     workers: Clock
 
     @classmethod
-    def system(cls) -> Self:
-        """The clock of the operating system."""
-        wall = SystemClock(_wall_us)
-        return cls(wall, wall, wall)
+    def system(cls, clock_us: Callable[[], int] = wall_clock_us, elapsed_us: Callable[[], int] = monotonic_us) -> Self:
+        """The clocks of the operating system.
+
+        Leases and limits are lengths of time in which processes live, so a wall clock that is set must neither take
+        all leases away nor keep those of dead workers for hours.
+
+        Args:
+            clock_us: microseconds since the Unix epoch; may be set while the server runs. Runs go by it.
+            elapsed_us: microseconds since some moment, never set. All else goes by it.
+        """
+        ahead_us = clock_us() - elapsed_us()
+        steady = SystemClock(lambda: ahead_us + elapsed_us())
+        return cls(SystemClock(clock_us), steady, steady)
 
 
 class SystemClock:
@@ -110,7 +130,3 @@ class _SystemAlarm:
         if self._sleep is not None:
             self._sleep.cancel()
             self._sleep = None
-
-
-def _wall_us() -> int:
-    return time.time_ns() // 1_000

@@ -190,6 +190,22 @@ def test_start_to_close_goes_on_but_not_before_the_grace_is_over(limit_s: int, l
     assert world.owner.ended == [(1, "a", 1, "start_to_close")]
 
 
+def test_a_start_noted_before_the_clock_was_set_back_gives_no_more_time_than_a_new_one() -> None:
+    world, tasks = _handed_out(1)
+    world.owner.adopted_start_us = world.now_us + 3600 * SECOND_US
+    world.owner.start_to_close_us = 40 * SECOND_US
+    world.restart()
+    world.matching.held(world.task(1), "w1", 1)
+    world.matching.dispatch()
+    world.beat(tasks=tasks)
+    world.pass_time(20)
+    world.beat(tasks=tasks)
+    assert world.owner.ended == []
+    world.pass_time(20)
+
+    assert world.owner.ended == [(1, "a", 1, "start_to_close")]
+
+
 def test_a_run_that_is_reloaded_leaves_leases_as_they_are() -> None:
     world, tasks = _handed_out(1, 2)
     world.offer(1)  # its StepStarted did not reach the disk

@@ -83,10 +83,12 @@ class Keeping:
         lease.claimed = True
         lease.cancel_requested = known is not None and known.cancel_requested
         self._handing.deadlines.watch(lease, lease.due_us())
-        deadline_us = None
+        now_us, deadline_us = self._attempts_us(), None
         if adopted.start_to_close_us is not None:
-            deadline_us = max(adopted.start_us + adopted.start_to_close_us, self._grace_end_us)
-        self._handing.limit(lease, deadline_us, adopted.heartbeat_us, self._attempts_us())
+            # A start after now was noted before the clock was set back.
+            start_us = min(adopted.start_us, now_us)
+            deadline_us = max(start_us + adopted.start_to_close_us, self._grace_end_us)
+        self._handing.limit(lease, deadline_us, adopted.heartbeat_us, now_us)
         return lease
 
     # -- heartbeats --------------------------------------------------------------------------------------------------
