@@ -6,6 +6,7 @@ import logging
 import random as random_module
 import string
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TypeVar
 from urllib.parse import quote
@@ -68,7 +69,12 @@ def _user() -> str:
 
 
 class Connection:
-    """The channel of a client and the rules of calling over it. It belongs to the event loop that first uses it."""
+    """The channel of a client and the rules of calling over it. It belongs to the event loop that first uses it.
+
+    Attributes:
+        around_call: Makes what is entered around each `call`, with all its tries; for whoever has to know that one is
+            on its way.
+    """
 
     def __init__(
         self,
@@ -90,6 +96,7 @@ class Connection:
         self.backoff_policy = backoff or BackoffPolicy()
         self.random = random
         self.metadata = actor_metadata(actor)
+        self.around_call: Callable[[], AbstractContextManager[object]] = nullcontext
         self._on_connection = on_connection
         self._connected: bool | None = None
         self._closed = False
@@ -185,14 +192,15 @@ class Connection:
         now = asyncio.get_running_loop().time
         due = now() + (self.timeout_s if timeout_s is None else timeout_s)
         backoff = self.backoff()
-        while True:
-            try:
-                return await self.call_once(method, request, max(due - now(), 0.001))
-            except aio.AioRpcError as fault:
-                wait_s = backoff.next_s()
-                if not is_transient(fault) or now() + wait_s >= due:
-                    raise error_of_rpc(fault, self.target) from fault
-            await asyncio.sleep(wait_s)
+        with self.around_call():
+            while True:
+                try:
+                    return await self.call_once(method, request, max(due - now(), 0.001))
+                except aio.AioRpcError as fault:
+                    wait_s = backoff.next_s()
+                    if not is_transient(fault) or now() + wait_s >= due:
+                        raise error_of_rpc(fault, self.target) from fault
+                await asyncio.sleep(wait_s)
 
     async def stream(
         self, begin: Callable[[], "aio.UnaryStreamCall[RequestT, ResponseT]"], *, endless: bool
