@@ -9,11 +9,14 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from holdfast import Client
 from holdfast.v1.run_pb2 import RunState
 from holdfast_server.runtime.runtime import Runtime
+from holdfast_server.testing import LocalServer
 from holdfast_server.testing.auto import AutoSkip
 from holdfast_server.testing.clock import SkippingClock
 from holdfast_server.testing.rest import Rest
+from tests.kit.world import START
 
 
 @dataclass
@@ -23,13 +26,16 @@ class FakeRuntime:
     busy: bool = False
     on_done: Callable[[], None] = lambda: None
     tasks: list[Any] = field(default_factory=list)
+    outside: int = 0
     rows: list[int] = field(default_factory=list)
     on_row: Callable[[], Awaitable[None]] | None = None
 
     @property
     def matching(self) -> Any:
         running = sum(task.lease is not None for task in self.tasks)
-        return SimpleNamespace(running=running, waiting=len(self.tasks) - running, attempts=lambda: self.tasks)
+        return SimpleNamespace(
+            running=running, waiting=len(self.tasks) - running + self.outside, attempts=lambda: self.tasks
+        )
 
     @property
     def store(self) -> Any:
@@ -81,7 +87,7 @@ async def test_a_call_that_is_being_answered_is_no_rest_and_its_end_is_told() ->
     call = await world.method("RunService/SignalRuns", go_on.wait)  # type: ignore[arg-type]
     await turns()
     assert not world.rest.reached()
-    assert world.rest.reasons() == ["1 × SignalRuns is being answered"]
+    assert world.rest.reasons() == ["1 × SignalRuns is under way"]
 
     told = asyncio.ensure_future(world.rest.change())
     await turns()
@@ -118,6 +124,29 @@ async def test_calls_that_only_wait_are_rest(method: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_call_of_a_client_is_no_rest_from_when_it_is_made() -> None:
+    world = World()
+    with world.rest.calls.of_client(), world.rest.calls.of_client():
+        assert not world.rest.reached()
+        assert world.rest.reasons() == ["2 × call of a client is under way"]
+    assert world.rest.reached()
+
+
+@pytest.mark.asyncio
+async def test_calls_are_counted_at_both_ends() -> None:
+    async with LocalServer(start=START) as server:
+        await server.client.register("name: w\nsteps:\n  - {name: a, sleep: {for: 1h}}\n")
+        async with Client(server.target) as another:
+            handle = await another.start("w")
+            await another.handle(handle.run_id).get()
+            await handle.terminate()
+        calls = server._rest.calls.open
+
+    assert set(calls) == {"call of a client", "RegisterWorkflow", "StartRuns", "GetRun", "TerminateRun"}
+    assert calls.total() == 0
+
+
+@pytest.mark.asyncio
 async def test_what_the_server_does_itself_is_no_rest() -> None:
     world = World()
     world.runtime.busy = True
@@ -144,6 +173,16 @@ async def test_attempts_are_no_rest_unless_they_do_not_count() -> None:
         assert not world.rest.reached()
         for (running, queued), rest in counts.items():
             assert world.rest.reached(despite_running=running, despite_queued=queued) is rest
+
+
+@pytest.mark.asyncio
+async def test_attempts_of_runs_that_are_not_in_memory_are_no_rest_either() -> None:
+    world = World()
+    world.runtime.outside = 200
+    assert not world.rest.reached()
+    assert world.rest.reasons() == ["200 attempts of runs that are not in memory wait for workers"]
+    assert world.rest.reached(despite_queued=True)
+    assert world.rest.reasons(despite_queued=True) == []
 
 
 async def _auto(world: World) -> tuple[AutoSkip, "asyncio.Task[None]"]:

@@ -184,3 +184,19 @@ def test_a_worker_known_only_from_before_the_restart_is_not_listed() -> None:
     assert not world.matching.serves(NAMESPACE, "default", "search")
     world.pass_time(100)
     assert world.matching.queues(NAMESPACE) == []
+
+
+def test_what_waits_and_what_runs_is_counted_wherever_it_is() -> None:
+    world = World()
+    world.offer(1, 2)
+    world.offer(3, queue="other")
+    assert (world.matching.waiting, world.matching.running) == (3, 0)
+    (task,) = world.take(slots=1)
+    assert (world.matching.waiting, world.matching.running) == (2, 1)
+    world.matching.set_aside(2)
+    world.matching.set_aside(3)
+    assert (world.matching.waiting, world.matching.running) == (2, 1)
+    assert [attempt.run_key for attempt in world.matching.attempts()] == [1]
+
+    world.settle(task)
+    assert (world.matching.waiting, world.matching.running) == (2, 0)

@@ -9,6 +9,7 @@ from holdfast.client.waiting import Waiter
 from holdfast.converter import Converter
 from holdfast.v1.run_pb2 import RunOutcome
 from holdfast_server.testing.auto import AutoSkip
+from holdfast_server.testing.rest import Calls
 
 __all__ = ["LocalClient"]
 
@@ -23,6 +24,7 @@ class LocalClient(Client):
         self,
         target: str,
         auto: AutoSkip,
+        calls: Calls,
         *,
         clock: Callable[[], datetime],
         actor: str | None,
@@ -30,6 +32,7 @@ class LocalClient(Client):
     ) -> None:
         """Made by `LocalServer`."""
         super().__init__(target, actor=actor, converter=converter, clock=clock)
+        self.connection.around_call = calls.of_client
         self.waiter = _LocalWaiter(self.connection, auto)
 
 

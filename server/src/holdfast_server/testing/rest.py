@@ -3,19 +3,19 @@
 It is, if all of this holds at one moment:
 
 - no alarm is about to ring, and none that has rung has left anything undone,
-- no call is being answered, but for those that only wait (PollTasks, WaitRun), only look (streams), or are over before
-  anything else can happen (Heartbeat),
+- no call of the kit's own clients is under way, and no call of anybody is being answered, but for those that only wait
+  (PollTasks, WaitRun), only look (streams), or are over before anything else can happen (Heartbeat),
 - nothing is on its way to the disk, and the server does nothing of its own accord,
 - no attempt waits for a worker, and none is with one.
 
-All of it is known inside the server, so nobody has to look again and again: whatever ends says so. What is still on
-its way from a client to the server is not known there; so time passes by itself only while the one who could call waits
-for the end of a run.
+All of it is known here, so nobody has to look again and again: whatever ends says so. What a client is about to do is
+not known; so time passes by itself only while the one who could call waits for the end of a run.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -37,15 +37,33 @@ UNCOUNTED = frozenset(
 
 
 class Calls(aio.ServerInterceptor):
-    """Counts the calls that are being answered.
+    """Counts the calls that are under way: those that are being answered, and those of clients that say so.
 
     Args:
-        on_end: called when one has been answered.
+        on_end: called when one is over.
+
+    Attributes:
+        open: how many, by what they are.
     """
 
     def __init__(self, on_end: Callable[[], None]) -> None:
         self.open: Counter[str] = Counter()
         self._on_end = on_end
+
+    @contextmanager
+    def of_client(self) -> Iterator[None]:
+        """A call of a client, from when it is made to when its answer is there."""
+        with self._counted("call of a client"):
+            yield
+
+    @contextmanager
+    def _counted(self, what: str) -> Iterator[None]:
+        self.open[what] += 1
+        try:
+            yield
+        finally:
+            self.open[what] -= 1
+            self._on_end()
 
     async def intercept_service(
         self,
@@ -60,12 +78,8 @@ class Calls(aio.ServerInterceptor):
         name = method.rpartition("/")[2]
 
         async def counted(request: object, context: object) -> object:
-            self.open[name] += 1
-            try:
+            with self._counted(name):
                 return await handler.unary_unary(request, context)
-            finally:
-                self.open[name] -= 1
-                self._on_end()
 
         return handler._replace(unary_unary=counted)
 
@@ -105,7 +119,7 @@ class Rest:
 
     def reasons(self, *, despite_running: bool = False, despite_queued: bool = False) -> list[str]:
         """What goes on, a sentence for each; none if the server is at rest."""
-        reasons = [f"{count} × {name} is being answered" for name, count in self.calls.open.items() if count]
+        reasons = [f"{count} × {name} is under way" for name, count in self.calls.open.items() if count]
         if self._clock.ringing or self._runtime.busy:
             reasons.append("the server does what has come due, or writes what was decided")
         matching = self._runtime.matching

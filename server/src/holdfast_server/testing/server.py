@@ -144,7 +144,9 @@ class LocalServer:
         Raises:
             SkipError: The server does not run.
         """
-        client = LocalClient(self.target, self._auto, clock=self.now, actor=actor, converter=converter)
+        client = LocalClient(
+            self.target, self._auto, self._rest.calls, clock=self.now, actor=actor, converter=converter
+        )
         self._exits.push_async_callback(client.close)
         return client
 
