@@ -2,7 +2,11 @@
 
 import json
 
+from google.protobuf.message import Message
+
+from holdfast.v1.definition_pb2 import Approvers
 from holdfast_server.engine import state as st
+from holdfast_server.engine.evolve import fold
 from tests.unit.engine.driver import START_US, Play
 
 STUBBORN = """
@@ -125,3 +129,55 @@ def test_failures_handed_back_by_a_join_are_handled_no_more() -> None:
     assert not play.record("b").handled
     assert play.run.failure is not None
     assert play.run.failure.step_path == "a"
+
+
+EVERYTHING = """
+name: w
+attributes: {who: "${input.who}"}
+steps:
+  - {name: a, task: {handler: h}, input: {n: 1}, on_error: [{match: ["*"], review: {}}]}
+  - {name: b, task: {handler: h}, input: "${input}"}
+  - name: g
+    input: {x: 1}
+    gate: {title: t, decisions: [APPROVE, EDIT, DELEGATE]}
+  - {name: w, wait: {signal: go}, input: 7}
+"""
+
+
+def test_nothing_of_an_event_itself_is_kept() -> None:
+    """A message inside an event would keep all of the event in memory, for as long as the run is there."""
+    play = Play(EVERYTHING)
+    play.start(input={"who": "x"})
+    play.signal("other", {"y": 2})
+    play.take("a")
+    play.fail("a", retryable=False)
+    play.take("b")
+    play.complete("b", {"z": 3})
+    play.say("g", "DELEGATE", to=Approvers(principals=["cyd"]))
+    play.say("g", "EDIT", by="cyd", value={"x": 2})
+    folded = fold(play.plan, play.events)
+    assert folded == play.run
+
+    for event in play.events:
+        _scramble(event)
+
+    assert folded == play.run
+
+
+def _scramble(message: Message) -> None:
+    """Makes something else of every text, and of all data, in a message."""
+    for field, value in message.ListFields():
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            for key, entry in list(value.items()):
+                if isinstance(entry, Message):
+                    _scramble(entry)
+                else:
+                    value[key] = entry * 2
+        elif field.message_type is not None:
+            for one in value if field.is_repeated else [value]:
+                _scramble(one)
+        elif field.type in {field.TYPE_STRING, field.TYPE_BYTES}:
+            if field.is_repeated:
+                value[:] = [one * 2 for one in value]
+            else:
+                setattr(message, field.name, value * 2)

@@ -28,6 +28,7 @@ from holdfast_server.engine import blocks, commands as c, large, reopening, stat
 from holdfast_server.engine.effects import Effect, Timer, TimerSet, standing
 from holdfast_server.engine.expressions import ExpressionError
 from holdfast_server.engine.json_values import encode
+from holdfast_server.engine.kept import packed
 from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
 from holdfast_server.engine.plan import Plan
 from holdfast_server.engine.refusal import Refused, field_path
@@ -339,7 +340,7 @@ def _default_attributes(turn: Turn, plan: Plan, payload: Payload | None, body: R
     if not plan.attributes:
         return
     run = turn.run
-    run.input, run.start_us = payload, turn.now_us
+    run.packed_input, run.start_us = None if payload is None else packed(payload), turn.now_us
     for name, template in plan.attributes.items():
         if name in body.attributes:
             continue

@@ -4,6 +4,7 @@ One function per event; the table at the end is the whole dispatch. `fold` over 
 """
 
 from collections.abc import Callable, Iterable
+from sys import intern  # names that many steps share are kept once
 from typing import Any
 
 from holdfast.v1.failure_pb2 import Failure
@@ -42,6 +43,7 @@ from holdfast.v1.history_pb2 import (
 )
 from holdfast.v1.run_pb2 import RunState as RunStateEnum, StepState
 from holdfast_server.engine import failures, large, state as st
+from holdfast_server.engine.kept import kept, packed
 from holdfast_server.engine.plan import Plan, StepPlan
 from holdfast_server.engine.state import (
     BufferedSignal,
@@ -63,7 +65,7 @@ REMEMBERED_REQUESTS = 1_000
 def start_state(plan: Plan, event: HistoryEvent) -> RunState:
     """The state after the first event of a history, which must be RunStarted."""
     body = event.run_started
-    run = RunState(plan, body.namespace, body.run_id, body.key)
+    run = RunState(plan, intern(body.namespace), body.run_id, body.key)
     run.scopes[""] = new_scope("", plan.block)
     apply(run, event, "run_started", body, event.seq, timestamp_us(event.time))
     return run
@@ -106,9 +108,12 @@ def apply(run: RunState, event: HistoryEvent, name: str, body: Any, seq: int, ti
 
 
 def _started(run: RunState, event: HistoryEvent, body: RunStarted) -> None:
-    run.input = large.keep(run, ("input",), body.input if body.HasField("input") else None)
-    run.attributes = dict(body.attributes)
-    run.started_by = event.actor if event.HasField("actor") else None
+    if body.HasField("input"):
+        run.packed_input = packed(body.input)
+        large.note(run, ("input",), body.input)
+    run.attributes = {name: kept(value) for name, value in body.attributes.items()}
+    if event.HasField("actor"):
+        run.packed_starter = packed(event.actor)
     run.traceparent = body.traceparent
     run.start_us = run.time_us
     if body.HasField("start_after_time"):
@@ -167,7 +172,7 @@ def _reset_scope(scope: Scope, reset: set[int]) -> None:
             scope.steps[step.index] = StepRecord(
                 attempt=record.attempt,
                 lease=record.lease,
-                input=record.input,
+                packed_input=record.packed_input,
                 input_revision=record.input_revision,
                 revision=record.revision,
                 settled=record.settled,
@@ -184,12 +189,12 @@ def _close(run: RunState, state: RunStateEnum.ValueType) -> None:
 
 def _succeeded(run: RunState, _event: HistoryEvent, body: RunSucceeded) -> None:
     _close(run, RunStateEnum.RUN_STATE_SUCCEEDED)
-    run.output = body.output if body.HasField("output") else None
+    run.output = kept(body.output) if body.HasField("output") else None
 
 
 def _failed(run: RunState, _event: HistoryEvent, body: RunFailed) -> None:
     _close(run, RunStateEnum.RUN_STATE_FAILED)
-    run.failure = body.failure
+    run.failure = kept(body.failure)
 
 
 def _canceled(run: RunState, _event: HistoryEvent, _body: RunCanceled) -> None:
@@ -212,15 +217,13 @@ def _terminated(run: RunState, _event: HistoryEvent, body: RunTerminated) -> Non
             if record.state not in st.FINAL:
                 record.state = st.CANCELED
                 record.finish_us = run.time_us
-                record.due_us = 0
-                record.fence_us = 0
+                record.due_us = record.fence_us = 0
 
 
 def _step(run: RunState, path: str) -> tuple[Scope, StepPlan, StepRecord]:
     found = run.locate(path)
     if found is None:
-        message = f"run {run.run_id} has no step {path!r}"
-        raise ValueError(message)
+        raise ValueError(f"run {run.run_id} has no step {path!r}")
     scope, step = found
     return scope, step, scope.record(step.index)
 
@@ -235,12 +238,12 @@ def _queued(run: RunState, _event: HistoryEvent, body: StepQueued) -> None:
     scope, _step_plan, record = _step(run, body.path)
     _activate(scope, record, st.QUEUED)
     record.attempt = body.attempt
-    record.handler = body.handler
-    record.queue = body.queue
+    record.handler = intern(body.handler)
+    record.queue = intern(body.queue)
     revision = body.input_revision
     if revision != record.input_revision:
         record.input_revision = revision
-        record.input = body.input if body.HasField("input") else None
+        record.packed_input = packed(body.input) if body.HasField("input") else None
     record.attempts_left = body.attempts_left
     record.fallback_rule = body.fallback_rule
     record.due_us = 0
@@ -257,7 +260,7 @@ def _queued(run: RunState, _event: HistoryEvent, body: StepQueued) -> None:
 def _step_started(run: RunState, _event: HistoryEvent, body: StepStarted) -> None:
     _scope, _step_plan, record = _step(run, body.path)
     record.state = st.RUNNING
-    record.worker_id = body.worker_id
+    record.worker_id = intern(body.worker_id)
     record.lease = body.lease
     record.start_us = run.time_us
 
@@ -266,7 +269,7 @@ def _attempt_failed(run: RunState, _event: HistoryEvent, body: StepAttemptFailed
     scope, _step_plan, record = _step(run, body.path)
     _settle(record, body.failure)
     _activate(scope, record, st.BACKING_OFF)
-    record.failure = body.failure
+    record.failure = kept(body.failure)
     record.fail_us = run.time_us
     record.due_us = timestamp_us(body.retry_time) if body.HasField("retry_time") else 0
 
@@ -282,8 +285,7 @@ def _finish(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, sta
         scope.active -= 1
     record.state = state
     record.finish_us = run.time_us
-    record.due_us = 0
-    record.fence_us = 0
+    record.due_us = record.fence_us = 0
     scope.unfinished -= 1
     if step.kind == "wait":
         run.waits.pop(scope.path(step), None)
@@ -307,7 +309,9 @@ def _step_succeeded(run: RunState, _event: HistoryEvent, body: StepSucceeded) ->
     scope, step, record = _step(run, path)
     _settle(record)
     _finish(run, scope, step, record, st.SUCCEEDED)
-    record.output = large.keep(run, ("steps", path, "output"), body.output) if body.HasField("output") else None
+    if body.HasField("output"):
+        record.packed_output = packed(body.output)
+        large.note(run, ("steps", path, "output"), body.output)
     record.answered_by = body.answered_by
     record.failure = None
     if not record.schedule_us:
@@ -319,7 +323,7 @@ def _step_failed(run: RunState, _event: HistoryEvent, body: StepFailed) -> None:
     scope, step, record = _step(run, body.path)
     _settle(record, body.failure)
     _finish(run, scope, step, record, st.FAILED)
-    record.failure = body.failure
+    record.failure = kept(body.failure)
     record.handled = body.handled
     _resolve(scope, body.edges)
     if not body.handled:
@@ -328,8 +332,7 @@ def _step_failed(run: RunState, _event: HistoryEvent, body: StepFailed) -> None:
 
 def _unhandled(scope: Scope, path: str, failure: Failure) -> None:
     if scope.failure is None:
-        scope.failure = Failure()
-        scope.failure.CopyFrom(failure)
+        scope.failure = kept(failure)
         scope.failure.step_path = path
     if scope.block.fail_fast and not scope.closing:
         scope.closing = RunStateEnum.RUN_STATE_FAILED
@@ -390,11 +393,11 @@ def _gate_opened(run: RunState, _event: HistoryEvent, body: GateOpened) -> None:
     run.open_gates[body.path] = None
     record.gate = GateRecord(
         body.reason,
-        body.content,
+        kept(body.content),
         body.content_hash,
         run.time_us,
         record.due_us,
-        failure=body.failure if body.HasField("failure") else None,
+        failure=kept(body.failure) if body.HasField("failure") else None,
         review_rule=body.review_rule,
     )
 
@@ -402,8 +405,7 @@ def _gate_opened(run: RunState, _event: HistoryEvent, body: GateOpened) -> None:
 def _gate(run: RunState, path: str) -> tuple[StepRecord, GateRecord]:
     _scope, _step_plan, record = _step(run, path)
     if record.gate is None:
-        message = f"run {run.run_id} has no gate at {path!r}"
-        raise ValueError(message)
+        raise ValueError(f"run {run.run_id} has no gate at {path!r}")
     return record, record.gate
 
 
@@ -426,9 +428,9 @@ def _gate_revised(run: RunState, _event: HistoryEvent, body: GateRevised) -> Non
     record.revision = body.revision
     gate.content_hash = body.content_hash
     if body.HasField("content"):
-        gate.content = body.content
+        gate.content = kept(body.content)
     if body.HasField("approvers"):
-        gate.approvers = body.approvers
+        gate.approvers = kept(body.approvers)
     if body.HasField("deadline_time"):
         gate.deadline_us = record.due_us = timestamp_us(body.deadline_time)
     if body.cause == ReviseCause.REVISE_CAUSE_ESCALATE:
@@ -448,15 +450,16 @@ def _wait_opened(run: RunState, _event: HistoryEvent, body: WaitOpened) -> None:
     scope, _step_plan, record = _step(run, body.path)
     _activate(scope, record, st.WAITING)
     record.schedule_us = run.time_us
-    record.input = body.input if body.HasField("input") else None
+    record.packed_input = packed(body.input) if body.HasField("input") else None
     record.due_us = timestamp_us(body.due_time) if body.HasField("due_time") else 0
     run.waits[body.path] = None
 
 
 def _signal_received(run: RunState, event: HistoryEvent, body: SignalReceived) -> None:
-    payload = body.payload if body.HasField("payload") else None
+    payload = kept(body.payload) if body.HasField("payload") else None
     run.signals[event.seq] = BufferedSignal(body.name, payload, run.time_us)
-    large.keep(run, ("signals", str(event.seq)), payload)
+    if payload is not None:
+        large.note(run, ("signals", str(event.seq)), payload)
 
 
 def _wait_matched(run: RunState, _event: HistoryEvent, body: WaitMatched) -> None:

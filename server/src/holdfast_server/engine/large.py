@@ -8,18 +8,17 @@ from holdfast_server.engine import state as st
 from holdfast_server.engine.plan import RUN, StepPlan
 from holdfast_server.engine.state import RunState
 
-__all__ = ["forget", "keep", "needed", "run_reopened", "step_finished"]
+__all__ = ["forget", "needed", "note", "run_reopened", "step_finished"]
 
 Head = tuple[str, ...]
 
 
-def keep(run: RunState, head: Head, payload: Payload | None) -> Payload | None:
-    """The payload, noted if its data are elsewhere."""
-    if payload is not None and payload.HasField("ref"):
+def note(run: RunState, head: Head, payload: Payload) -> None:
+    """Remembers the payload of a head if its data are elsewhere."""
+    if payload.HasField("ref"):
         run.large[head] = payload.ref.sha256
         if _may_be_looked_into(run, head):
             run.looked_into[head] = payload.ref.sha256
-    return payload
 
 
 def forget(run: RunState, head: Head) -> None:

@@ -14,6 +14,7 @@ from holdfast.v1.gate_pb2 import GateContent, GateDecision, GateReason, Resoluti
 from holdfast.v1.history_pb2 import CancelCause, EdgeResolution, SkipReason
 from holdfast.v1.payload_pb2 import JsonValue, Payload
 from holdfast.v1.run_pb2 import RunState as RunStateEnum, StepState
+from holdfast_server.engine.kept import actor_of, payload_of
 from holdfast_server.engine.plan import BlockPlan, Plan, StepPlan
 
 __all__ = [
@@ -92,9 +93,9 @@ class StepRecord:
     handler: str = ""
     queue: str = ""
     worker_id: str = ""
-    input: Payload | None = None
+    packed_input: bytes | None = None
     input_revision: int = 0
-    output: Payload | None = None
+    packed_output: bytes | None = None
     failure: Failure | None = None
     schedule_us: int = 0
     start_us: int = 0
@@ -119,6 +120,16 @@ class StepRecord:
     revision: int = 0
     """Last revision of a gate of this activation."""
     gate: GateRecord | None = None
+
+    @property
+    def input(self) -> Payload | None:
+        """What the last attempt was or will be given; made anew each time."""
+        return payload_of(self.packed_input)
+
+    @property
+    def output(self) -> Payload | None:
+        """What the step ended with, if it ended well; made anew each time."""
+        return payload_of(self.packed_output)
 
     @property
     def tried(self) -> bool:
@@ -196,11 +207,11 @@ class RunState:
     time_us: int = 0
     """Time of the last event."""
     run_epoch: int = 1
-    input: Payload | None = None
+    packed_input: bytes | None = None
     output: Payload | None = None
     failure: Failure | None = None
     attributes: dict[str, JsonValue] = field(default_factory=dict)
-    started_by: Actor | None = None
+    packed_starter: bytes | None = None
     traceparent: str = ""
     start_us: int = 0
     close_us: int = 0
@@ -224,6 +235,16 @@ class RunState:
     """Hashes of payloads kept by reference that expressions can name, by their head."""
     looked_into: dict[tuple[str, ...], bytes] = field(default_factory=dict)
     """Of these, what an expression looks into that may still be evaluated in this run epoch."""
+
+    @property
+    def input(self) -> Payload | None:
+        """What the run was started with; made anew each time."""
+        return payload_of(self.packed_input)
+
+    @property
+    def started_by(self) -> Actor | None:
+        """Who started it; made anew each time."""
+        return actor_of(self.packed_starter)
 
     @property
     def open(self) -> bool:

@@ -71,7 +71,7 @@ class Tasks:
         lease = next(self._leases)
         if not self._note_start(host, StartTask(task.path, task.attempt, worker.id, lease)):
             return None
-        step = found[1]
+        step, payload = found[1], record.input
         message = Task(
             namespace=run.namespace,
             run_id=run.run_id,
@@ -81,7 +81,7 @@ class Tasks:
             attempt=task.attempt,
             handler=record.handler,
             queue=record.queue,
-            input=record.input,
+            input=payload,
             idempotency_key=idempotency_key(
                 run.namespace, run.run_id, task.path, record.input_revision, record.handler
             ),
@@ -92,7 +92,7 @@ class Tasks:
         )
         if step.heartbeat_us is not None:
             message.heartbeat_timeout.FromMicroseconds(step.heartbeat_us)
-        size = OVERHEAD_BYTES + (payload_size(record.input) if record.input is not None else 0)
+        size = OVERHEAD_BYTES + (payload_size(payload) if payload is not None else 0)
         return HandedOut(message, lease, step.start_to_close_us, step.heartbeat_us, size)
 
     def adopt(self, task: QueuedTask, worker: WorkerInfo, lease: int) -> Adopted | None:
