@@ -76,3 +76,14 @@ async def test_counts_of_open_runs_read_open_runs_only(store: SqliteStore) -> No
     plan = await _plan(store, *count_statement(RunQuery("default", states=[1, 2])))
 
     assert any("runs_open" in line for line in plan), plan
+
+
+@pytest.mark.asyncio
+async def test_expired_runs_are_found_without_reading_definitions_or_what_is_kept(store: SqliteStore) -> None:
+    plan = await _plan(store, QUERIES["expired_runs"], [10, 5, 100])
+
+    wanted = "(namespace=? AND workflow=? AND version=? AND close_time_us>? AND close_time_us<?)"
+    assert plan == [
+        "SCAN kept USING COVERING INDEX versions_by_retention",
+        f"SEARCH runs USING INDEX runs_closed {wanted}",
+    ]

@@ -10,9 +10,12 @@ from typing import Protocol
 
 __all__ = [
     "Commit",
+    "DeletedRun",
+    "Deletion",
     "EvictedGate",
     "EvictedTask",
     "Eviction",
+    "ExpiredRun",
     "GateRow",
     "HistoryRow",
     "NewRun",
@@ -192,6 +195,38 @@ class VersionRow:
     source: str
     format: int
     register_time_us: int
+    retention_us: int = 0
+    """How long its closed runs are kept; 0 means as long as the server says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A closed run to be deleted."""
+
+    key: int
+    delete_time_us: int
+    request_id: str = ""
+    """Of the request that asks for it; empty means none."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedRun:
+    """What stays of a deleted run: its id is taken for ever."""
+
+    namespace: str
+    run_id: str
+    delete_time_us: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredRun:
+    """A closed run that was kept long enough."""
+
+    key: int
+    namespace: str
+    run_id: str
+    last_seq: int
 
 
 @dataclass(slots=True)
@@ -284,7 +319,7 @@ class Store(Protocol):
         """The 32 secret bytes lease tokens are signed with; made at first use."""
 
     async def last_run_key(self) -> int:
-        """The highest run key; 0 if there is none."""
+        """The highest run key ever stored, also of a run that was deleted; 0 if there is none."""
 
     async def hot_runs(self) -> Sequence[RunRow]:
         """All runs that are neither closed nor evicted, by key."""
@@ -355,3 +390,22 @@ class Store(Protocol):
 
     async def versions(self, namespace: str, name: str, before_version: int, limit: int) -> Sequence[VersionRow]:
         """Versions below `before_version` (0: all), newest first."""
+
+    async def delete_runs(self, deletions: Sequence[Deletion]) -> None:
+        """Deletes closed runs with their histories and with the payloads nobody else refers to, all or nothing.
+
+        Raises:
+            StoreConflictError: one of them is open or unknown; nothing was deleted.
+        """
+
+    async def deleted_runs(self, namespace: str, run_ids: Sequence[str]) -> Sequence[DeletedRun]:
+        """Which of the ids belong to deleted runs."""
+
+    async def expired_runs(self, now_us: int, retention_us: int | None, limit: int) -> Sequence[ExpiredRun]:
+        """Closed runs that were kept long enough.
+
+        Args:
+            now_us: the time.
+            retention_us: how long runs are kept whose version does not say it; None means for ever.
+            limit: most runs.
+        """

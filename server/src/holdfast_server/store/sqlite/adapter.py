@@ -18,6 +18,9 @@ import orjson
 
 from holdfast_server.store.port import (
     Commit,
+    DeletedRun,
+    Deletion,
+    ExpiredRun,
     GateRow,
     HistoryRow,
     RunQuery,
@@ -35,7 +38,7 @@ from holdfast_server.store.sqlite.lists import count_statement, page_statement
 from holdfast_server.store.sqlite.lock import LockFile
 from holdfast_server.store.sqlite.migrations import migrate, read_version
 from holdfast_server.store.sqlite.queries import QUERIES
-from holdfast_server.store.sqlite.writes import Transaction
+from holdfast_server.store.sqlite.writes import DeleteTransaction, Transaction
 
 __all__ = ["SqliteStore"]
 
@@ -210,7 +213,7 @@ class SqliteStore:
         return bytes(rows[0][0])
 
     async def last_run_key(self) -> int:
-        """Return the highest run key; 0 if there is none."""
+        """Return the highest run key ever stored, also of a run that was deleted; 0 if there is none."""
         rows = await self._connections.reader.call(_all("last_run_key"))
         return int(rows[0][0])
 
@@ -339,6 +342,34 @@ class SqliteStore:
     async def _one_version(self, query: str, *parameters: object) -> VersionRow | None:
         rows = await self._versions(query, *parameters)
         return rows[0] if rows else None
+
+    # -- deletion ----------------------------------------------------------------------------------------------------
+
+    async def delete_runs(self, deletions: Sequence[Deletion]) -> None:
+        """Delete closed runs, their histories, and the payloads nobody else refers to; all or nothing.
+
+        Cancelling the caller does not stop it.
+
+        Raises:
+            StoreConflictError: one of them is open or unknown; nothing was deleted.
+            StoreError: the database failed.
+        """
+        connections = self._connections
+        if not deletions:
+            return
+        written_bytes = await connections.writer.call(DeleteTransaction(deletions))
+        if connections.checkpointer is not None:
+            connections.checkpointer.note(written_bytes)
+
+    async def deleted_runs(self, namespace: str, run_ids: Sequence[str]) -> Sequence[DeletedRun]:
+        """Return which of the ids belong to deleted runs."""
+        rows = await self._connections.reader.call(_all("deleted_runs", namespace, self._texts(run_ids)))
+        return [DeletedRun(*row) for row in rows]
+
+    async def expired_runs(self, now_us: int, retention_us: int | None, limit: int) -> Sequence[ExpiredRun]:
+        """Return closed runs that were kept long enough; None keeps runs whose version does not say it for ever."""
+        rows = await self._connections.lister.call(_all("expired_runs", now_us, retention_us, limit))
+        return [ExpiredRun(*row) for row in rows]
 
     def _texts(self, texts: Iterable[str]) -> str:
         """Return texts as a JSON array; those that this SQLite would cut off cannot have been stored."""

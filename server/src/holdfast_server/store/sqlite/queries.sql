@@ -50,11 +50,11 @@ CROSS JOIN payloads ON payloads.sha256 = substr(?2, reference.value ->> 1, refer
 -- name: insert_versions
 WITH fields AS MATERIALIZED (SELECT value FROM json_each(?1))
 INSERT INTO versions (
-    namespace, name, version, source, format, register_time_us, definition_hash, definition
+    namespace, name, version, source, format, register_time_us, retention_us, definition_hash, definition
 )
 SELECT
-    value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-    substr(?2, value ->> 6, value ->> 7), substr(?2, value ->> 8, value ->> 9)
+    value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+    substr(?2, value ->> 7, value ->> 8), substr(?2, value ->> 9, value ->> 10)
 FROM fields;
 
 -- name: insert_evicted
@@ -100,7 +100,10 @@ ON CONFLICT (name) DO UPDATE SET value = value + 1
 RETURNING value;
 
 -- name: last_run_key
-SELECT coalesce(max(key), 0) FROM runs;
+SELECT max(
+    coalesce((SELECT max(key) FROM runs), 0),
+    coalesce((SELECT value FROM meta WHERE name = 'last_run_key'), 0)
+);
 
 -- name: runs
 SELECT
@@ -205,7 +208,7 @@ FROM json_each(?1) AS wanted
 CROSS JOIN payloads ON payloads.sha256 = substr(?2, wanted.value ->> 0, wanted.value ->> 1);
 
 -- name: versions
-SELECT namespace, name, version, definition_hash, definition, source, format, register_time_us
+SELECT namespace, name, version, definition_hash, definition, source, format, register_time_us, retention_us
 FROM versions;
 
 -- name: versions_where_number
@@ -236,3 +239,56 @@ SELECT newest.run, newest.first_seq, newest.blob, runs.key IS NOT NULL AND found
 FROM (SELECT rowid, run, first_seq, blob FROM history ORDER BY rowid DESC LIMIT 64) AS newest
 LEFT JOIN runs ON runs.key = newest.run
 LEFT JOIN history AS found ON found.run = newest.run AND found.first_seq = newest.first_seq;
+
+-- Deletion of closed runs. ?1 is a JSON array of [key, delete_time_us, request_id]. Tombstones come first: only closed
+-- runs get one, and the number of them tells whether all are.
+
+-- name: insert_deleted_runs
+INSERT INTO deleted_runs (namespace, run_id, delete_time_us, request_id)
+SELECT runs.namespace, runs.run_id, deletion.value ->> 1, deletion.value ->> 2
+FROM json_each(?1) AS deletion
+CROSS JOIN runs ON runs.key = deletion.value ->> 0
+WHERE runs.state NOT IN (1, 2);
+
+-- name: keep_last_run_key
+INSERT INTO meta (name, value)
+SELECT 'last_run_key', max(value ->> 0) FROM json_each(?1) WHERE true
+ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value);
+
+-- name: delete_payloads
+DELETE FROM payloads
+WHERE
+    id IN (
+        SELECT reference.payload
+        FROM json_each(?1) AS deletion
+        CROSS JOIN payload_refs AS reference ON reference.run = deletion.value ->> 0
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM payload_refs AS other
+        WHERE other.payload = payloads.id AND other.run NOT IN (SELECT value ->> 0 FROM json_each(?1))
+    );
+
+-- name: delete_payload_refs
+DELETE FROM payload_refs WHERE run IN (SELECT value ->> 0 FROM json_each(?1));
+
+-- name: delete_history
+DELETE FROM history WHERE run IN (SELECT value ->> 0 FROM json_each(?1));
+
+-- name: delete_runs
+DELETE FROM runs WHERE key IN (SELECT value ->> 0 FROM json_each(?1));
+
+-- name: deleted_runs
+SELECT namespace, run_id, delete_time_us, request_id
+FROM deleted_runs
+WHERE namespace = ?1 AND run_id IN (SELECT value FROM json_each(?2));
+
+-- name: expired_runs
+SELECT runs.key, runs.namespace, runs.run_id, runs.last_seq
+FROM versions AS kept INDEXED BY versions_by_retention
+CROSS JOIN runs INDEXED BY runs_closed ON
+    runs.namespace = kept.namespace
+    AND runs.workflow = kept.name
+    AND runs.version = kept.version
+    AND runs.close_time_us > 0
+    AND runs.close_time_us <= ?1 - coalesce(nullif(kept.retention_us, 0), ?2)
+LIMIT ?3;

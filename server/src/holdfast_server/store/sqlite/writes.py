@@ -12,6 +12,7 @@ import orjson
 
 from holdfast_server.store.port import (
     Commit,
+    Deletion,
     Eviction,
     HistoryRow,
     NewRun,
@@ -22,7 +23,7 @@ from holdfast_server.store.port import (
 )
 from holdfast_server.store.sqlite.queries import QUERIES
 
-__all__ = ["Transaction"]
+__all__ = ["DeleteTransaction", "Transaction"]
 
 _OPEN_STATES = (1, 2)
 _PIECES_BYTES_MAX = 16 * 1024 * 1024
@@ -265,7 +266,15 @@ def _versions(rows: Sequence[VersionRow]) -> list[_Statement]:
     packer = _Packer("insert_versions")
     for row in rows:
         packer.add(
-            (row.namespace, row.name, row.version, row.source, row.format, row.register_time_us),
+            (
+                row.namespace,
+                row.name,
+                row.version,
+                row.source,
+                row.format,
+                row.register_time_us,
+                row.retention_us,
+            ),
             row.definition_hash,
             row.definition,
         )
@@ -281,3 +290,41 @@ def _refuse_nul(statement: _Statement) -> None:
                 f"a text for {statement.name} has a NUL character, which this SQLite would cut off; "
                 "leave it out, or use a newer SQLite"
             )
+
+
+# -- deletion --------------------------------------------------------------------------------------------------------
+
+_DELETING = ("delete_payloads", "delete_payload_refs", "delete_history", "delete_runs")
+"""In this order: payloads are found by their references."""
+
+
+class DeleteTransaction:
+    """All statements of one deletion; called with a connection in autocommit mode it deletes.
+
+    Args:
+        deletions: the closed runs.
+    """
+
+    def __init__(self, deletions: Sequence[Deletion]) -> None:
+        rows = [(one.key, one.delete_time_us, one.request_id) for one in deletions]
+        self._tombstones = _Statement(
+            "insert_deleted_runs", _json("insert_deleted_runs", rows), None, changes=len(deletions)
+        )
+
+    def __call__(self, connection: sqlite3.Connection) -> int:
+        """Delete all of them, and return a guess of how much that makes the WAL grow, in bytes.
+
+        Raises:
+            StoreConflictError: one of them is open or unknown.
+        """
+        tombstones = self._tombstones
+        before = connection.total_changes
+        connection.execute("BEGIN IMMEDIATE")
+        changed = _execute(connection, tombstones)
+        if changed != tombstones.changes:
+            raise StoreConflictError(f"{changed} of {tombstones.changes} runs to delete are closed")
+        for name in ("keep_last_run_key", *_DELETING):
+            _execute(connection, _Statement(name, tombstones.rows, None))
+        connection.execute("COMMIT")
+        # What a large row frees is listed, not written, so each row touches about a page.
+        return _PAGE_BYTES * (3 + connection.total_changes - before)
