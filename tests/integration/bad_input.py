@@ -367,6 +367,14 @@ CHANGES: list[Row] = [
         "ILLEGAL_STATE",
     ),
     ("retry of an open run", lambda w: w.stubs.runs.RetryRun(runs.RetryRunRequest(run_id=w.held)), "ILLEGAL_STATE"),
+    ("delete an open run", lambda w: w.stubs.runs.DeleteRun(runs.DeleteRunRequest(run_id=w.held)), "ILLEGAL_STATE"),
+    ("delete nothing", lambda w: w.stubs.runs.DeleteRun(runs.DeleteRunRequest(run_id="nobody")), "RUN_NOT_FOUND"),
+    (
+        "delete with a long request id",
+        lambda w: w.stubs.runs.DeleteRun(runs.DeleteRunRequest(run_id=w.closed, request_id="x" * 129)),
+        "LIMIT_EXCEEDED",
+        "request_id",
+    ),
 ]
 WORKERS: list[Row] = [
     ("poll without handlers", lambda w: w.poll(handlers=[]), "INVALID_REQUEST", "handlers"),

@@ -1,7 +1,7 @@
 """A server in the test's own process, on a store that fails when told to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +10,7 @@ from holdfast import Client
 from holdfast_server.app import Server
 from holdfast_server.clock import Clocks
 from holdfast_server.config import ServerConfig
-from holdfast_server.store.port import Commit, RunRow, Store, StoreError
+from holdfast_server.store.port import Commit, Deletion, RunRow, Store, StoreError
 from holdfast_server.store.sqlite import SqliteStore
 
 __all__ = ["FaultyStore", "hasty", "running"]
@@ -24,6 +24,8 @@ class FaultyStore:
         forgetful: commits are written and fail all the same, as when the answer of the disk is lost.
         blind: what was started before is not found.
         gate: commits wait until it is set.
+        delete_gate: deletions of runs wait until it is set.
+        deletions: runs in each deletion that was tried.
         refuse: called with each commit; may raise.
     """
 
@@ -34,6 +36,9 @@ class FaultyStore:
         self.blind = False
         self.gate = asyncio.Event()
         self.gate.set()
+        self.delete_gate = asyncio.Event()
+        self.delete_gate.set()
+        self.deletions: list[int] = []
         self.refuse: Callable[[Commit], None] = lambda _commit: None
         self._commits = 0
         self._tried = asyncio.Condition()
@@ -52,6 +57,21 @@ class FaultyStore:
         await self._inner.commit(commit)
         if self.forgetful:
             raise StoreError("the answer of the disk was lost")
+
+    async def delete_runs(self, deletions: Sequence[Deletion]) -> None:
+        async with self._tried:
+            self.deletions.append(len(deletions))
+            self._tried.notify_all()
+        await self.delete_gate.wait()
+        self._check()
+        await self._inner.delete_runs(deletions)
+        if self.forgetful:
+            raise StoreError("the answer of the disk was lost")
+
+    async def tried_to_delete(self, times: int) -> None:
+        """Waits until deletions were tried so many times."""
+        async with self._tried:
+            await self._tried.wait_for(lambda: len(self.deletions) >= times)
 
     async def tried(self, commits: int) -> None:
         """Waits until so many commits were tried in all."""
@@ -92,6 +112,7 @@ async def running(
     finally:
         store.broken = store.forgetful = False
         store.gate.set()
+        store.delete_gate.set()
         await server.stop()
 
 

@@ -52,6 +52,16 @@ def test_a_snapshot_takes_the_place_of_the_list_only_when_it_is_complete() -> No
     assert book.cursor == "b.2"
 
 
+def test_a_deleted_run_leaves_the_list() -> None:
+    book = RunBook()
+    book.apply(runs(summary("r1"), summary("r2"), cursor="a.1"))
+    book.apply(runs(deleted_run_ids=["r1", "never shown"]))
+    assert keys_of(book) == ["r2"]
+    book.apply(runs(summary("r1"), summary("r3"), reset=True, live=False, cursor="b.1"))
+    book.apply(runs(deleted_run_ids=["r1"], cursor="b.2"))
+    assert keys_of(book) == ["r3"]
+
+
 def test_a_message_without_a_cursor_keeps_the_last_one() -> None:
     book = GateBook()
     book.apply(gates(cursor="a.1"))

@@ -89,6 +89,7 @@ async def clients() -> None:
         assert_type(await handle.query_expression("input.text", str), Any)
         assert_type(await handle.pause("lunch"), RunSummary)
         assert_type(await handle.retry(), RunSummary)
+        assert_type(await handle.delete(), datetime)
 
         assert_type(await client.run("report", result_type=Report, key="k"), Report)
         assert_type(await client.run("report", Question(text="why")), Any)

@@ -50,6 +50,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run cancel": (f"holdfast run cancel {RUN} --reason 'asked for twice'",),
     "run terminate": (f"holdfast run terminate {RUN} --reason 'out of control'",),
     "run retry": (f"holdfast run retry {RUN}",),
+    "run delete": (f"holdfast run delete {RUN}",),
     "gate list": ("holdfast gate list",),
     "gate show": (f"holdfast gate show {RUN}",),
     "gate approve": (

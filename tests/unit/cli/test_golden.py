@@ -63,6 +63,7 @@ def fill(stage: Stage) -> None:
         "CancelRun": runs.CancelRunResponse(run=samples.summary()),
         "TerminateRun": runs.TerminateRunResponse(run=samples.summary()),
         "RetryRun": runs.RetryRunResponse(run=samples.summary()),
+        "DeleteRun": runs.DeleteRunResponse(delete_time=samples.at(60)),
         "ListGates": gates.ListGatesResponse(gates=[samples.gate(), samples.review_gate(), samples.resolved_gate()]),
         "GetGate": gates.GetGateResponse(gate=samples.gate()),
         "DecideGate": gates.DecideGateResponse(gate=samples.resolved_gate()),

@@ -237,6 +237,16 @@ def test_changes_carry_why_and_show_the_run_afterwards(stage: Stage, verb: str, 
     assert json.loads(result.stdout)["run_id"] == RUN_ID
 
 
+def test_delete_tells_what_is_gone_and_when(stage: Stage) -> None:
+    fill(stage)
+
+    assert stage.call("run", "delete", RUN_ID).stdout == f"deleted  {RUN_ID} with its history\n"
+    told = json.loads(stage.call("run", "delete", RUN_ID, "-o", "json").stdout)
+
+    assert told == {"run_id": RUN_ID, "delete_time": samples.at(60).ToJsonString()}
+    assert (stage.got("DeleteRun").run_id, bool(stage.got("DeleteRun").request_id)) == (RUN_ID, True)
+
+
 def test_signal_carries_its_payload(stage: Stage) -> None:
     fill(stage)
 

@@ -202,6 +202,7 @@ class _Runs(_Service, run_service_pb2_grpc.RunServiceServicer):
     CancelRun = _unary("CancelRun", runs.CancelRunResponse)
     TerminateRun = _unary("TerminateRun", runs.TerminateRunResponse)
     RetryRun = _unary("RetryRun", runs.RetryRunResponse)
+    DeleteRun = _unary("DeleteRun", runs.DeleteRunResponse)
 
 
 class _Gates(_Service, gate_service_pb2_grpc.GateServiceServicer):

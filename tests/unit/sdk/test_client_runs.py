@@ -362,10 +362,13 @@ async def test_every_operation_sends_its_text_and_a_request_id() -> None:
         await handle.resume("back")
         await handle.terminate("enough")
         await handle.retry("again")
+        assert await handle.delete() == datetime(1970, 1, 1, tzinfo=UTC)
         fake.answers["GetRun"] = lambda _, context: refuse(context, grpc.StatusCode.INTERNAL, "oh", "INTERNAL")
         with pytest.raises(ServerError):
             await handle.get()
-    resume, terminate, retry = (fake.got(rpc)[0] for rpc in ("ResumeRun", "TerminateRun", "RetryRun"))
+    rpcs = ("ResumeRun", "TerminateRun", "RetryRun", "DeleteRun")
+    resume, terminate, retry, delete = (fake.got(rpc)[0] for rpc in rpcs)
 
     assert (resume.note, terminate.reason, retry.note) == ("back", "enough", "again")
-    assert all(len(request.request_id) == 32 for request in (resume, terminate, retry))
+    assert all(len(request.request_id) == 32 for request in (resume, terminate, retry, delete))
+    assert (delete.namespace, delete.run_id) == ("default", "r1")

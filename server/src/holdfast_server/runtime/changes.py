@@ -81,12 +81,16 @@ class Changes:
         while True:
             host = await self._reading.open_run(namespace, run_id)
             if host is None:
+                turns = runtime.deleting.turns
                 key, closed = await self._reading.stored(namespace, run_id)
                 seq = repeated_seq(closed, request_id, request_hash)
                 if seq is not None:
                     return Changed(None, closed, seq, contradictions)
                 if isinstance(command, Retry):
                     await self._check_key_is_free(closed)
+                if runtime.deleting.may_be_gone(key, turns):
+                    await runtime.deleting.ended(key)
+                    continue
                 # Only RetryRun does anything with a closed run; the engine refuses the rest with its reasons.
                 host = self._reading.bring_back(key, closed)
             bag = runtime.bag_now(host)

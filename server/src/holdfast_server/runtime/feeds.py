@@ -10,7 +10,7 @@ from collections import OrderedDict
 __all__ = ["Feed", "Subscription"]
 
 Key = tuple[int, str]
-"""(run key, path); the path is empty in the feed of runs."""
+"""(run key, path); in the feed of runs the path is empty, or the name of the run if it was deleted."""
 
 
 class Subscription:

@@ -46,8 +46,7 @@ class Reading:
         """
         row = await self._runtime.store.run(namespace, run_id)
         if row is None:
-            message = f"there is no run {run_id!r} in namespace {namespace!r}"
-            raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": run_id})
+            raise await self._runtime.deleting.refusal(namespace, run_id)
         return row
 
     async def stored(self, namespace: str, run_id: str) -> tuple[int, RunState]:
@@ -60,6 +59,7 @@ class Reading:
         row = await self.row(namespace, run_id)
         run = await self._runtime.folder.run(row.key)
         if run is None:
+            await self.row(namespace, run_id)  # it may have been deleted since
             message = f"run {run_id!r} has no history"
             raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": run_id})
         return row.key, run
@@ -156,10 +156,12 @@ class Reading:
         host = self._runtime.residence.by_id(namespace, run_id)
         if host is not None:
             await self._runtime.durable(host)
-            key = host.key
-        else:
-            key = (await self.row(namespace, run_id)).key
-        return await self._events(key, after_seq, limit, max_bytes)
+            return await self._events(host.key, after_seq, limit, max_bytes)
+        row = await self.row(namespace, run_id)
+        events = await self._events(row.key, after_seq, limit, max_bytes)
+        if not events and after_seq < row.last_seq:
+            raise await self._runtime.deleting.refusal(namespace, run_id)
+        return events
 
     async def _events(self, key: int, after_seq: int, limit: int, max_bytes: int) -> list[HistoryEvent]:
         found: list[HistoryEvent] = []
@@ -178,9 +180,12 @@ class Reading:
         """
         host = await self.open_run(namespace, run_id)
         if host is None:
-            key = (await self.row(namespace, run_id)).key
-            async for events in self._from_disk(key, after_seq):
+            row = await self.row(namespace, run_id)
+            async for events in self._from_disk(row.key, after_seq):
                 yield events
+                after_seq = events[-1].seq
+            if after_seq < row.last_seq:
+                raise await self._runtime.deleting.refusal(namespace, run_id)
             return
         watcher = Watcher()
         host.watchers = [*(host.watchers or ()), watcher]

@@ -25,6 +25,7 @@ from holdfast_server.matching.matching import Matching, QueuedTask
 from holdfast_server.runtime.backlog import Backlog
 from holdfast_server.runtime.catalog import Catalog
 from holdfast_server.runtime.closers import Closers
+from holdfast_server.runtime.deleting import Deleting
 from holdfast_server.runtime.eviction import Evictor
 from holdfast_server.runtime.feeds import Feed
 from holdfast_server.runtime.folding import Folder
@@ -84,6 +85,7 @@ class Runtime:
         self.settings = settings
         self.health = Health(store.probe)
         self.mending = Mending(self)
+        self.deleting = Deleting(self)
         self.health.listen(self.mending.go_on)
         self.evictor = Evictor(self, settings.hot_runs, settings.evict_after_s)
         self.journal = Journal(

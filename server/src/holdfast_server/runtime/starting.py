@@ -132,12 +132,18 @@ class Starter:
         items = [item for item in items if item.answer is None]
         if not items:
             return
+        deleting = self._runtime.deleting
+        turns = deleting.turns
         known = await self._known([item for item in items if _needs_look_up(item.request)])
         plans: dict[tuple[str, str, int], Plan | Refused] = {}
         try:
             await self._bring_by_key([item for item in items if item.request.key])
             for item in items:
                 await self._prepare(item, plans)
+            while deleting.turns != turns:
+                # A run that was not there yet may be gone already, and its id is taken all the same.
+                turns = deleting.turns
+                known = await self._known([item for item in items if _needs_look_up(item.request)])
             for item in items:
                 request = item.request
                 plan = plans[request.namespace, request.workflow, request.version]
@@ -170,14 +176,21 @@ class Starter:
                 message = f"the start contradicts what is stored: {fault}"
                 item.answer = Refused(ErrorReason.ERROR_REASON_INTERNAL, message)
 
-    async def _known(self, items: Sequence[_Item]) -> dict[str, RunRow]:
-        """Stored runs that have one of the ids or request ids; the latter are marked by a leading NUL."""
+    async def _known(self, items: Sequence[_Item]) -> dict[str, RunRow | None]:
+        """Stored runs that have one of the ids or request ids; the latter are marked by a leading NUL.
+
+        The id of a run that was deleted has None.
+        """
         run_ids = [item.request.run_id for item in items if item.request.run_id]
         request_ids = [item.request.request_id for item in items if item.request.request_id]
         if not run_ids and not request_ids:
             return {}
-        rows = await self._runtime.store.known_starts(items[0].request.namespace, run_ids, request_ids)
-        known: dict[str, RunRow] = {}
+        namespace = items[0].request.namespace
+        rows = await self._runtime.store.known_starts(namespace, run_ids, request_ids)
+        known: dict[str, RunRow | None] = {}
+        if run_ids:
+            # After the runs: one that is deleted in between is found here, the other way round it would not be.
+            known = {one.run_id: None for one in await self._runtime.store.deleted_runs(namespace, run_ids)}
         for row in rows:
             known[row.run_id] = row
             if row.request_id:
@@ -216,7 +229,9 @@ class Starter:
         if request.key and existing is not None:
             item.bag = await self._runtime.bag(existing)
 
-    def _as_known(self, request: StartRunRequest, digest: bytes, known: dict[str, RunRow]) -> StartOutcome | None:
+    def _as_known(
+        self, request: StartRunRequest, digest: bytes, known: dict[str, RunRow | None]
+    ) -> StartOutcome | None:
         """The answer if the request or its run id was seen before.
 
         Raises:
@@ -234,7 +249,9 @@ class Starter:
             raise Refused(ErrorReason.ERROR_REASON_RUN_EXISTS, message, {"run_id": run_id}, (("run_id", message),))
         return None
 
-    def _start_one(self, item: _Item, plan: Plan | Refused, known: dict[str, RunRow], actor: Actor) -> StartOutcome:
+    def _start_one(
+        self, item: _Item, plan: Plan | Refused, known: dict[str, RunRow | None], actor: Actor
+    ) -> StartOutcome:
         request = item.request
         answer = self._as_known(request, item.hash, known)
         if answer is not None:

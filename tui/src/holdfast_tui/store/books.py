@@ -176,6 +176,9 @@ class RunBook(_Book[str, RunSummary, RunRow]):
         for run in response.runs:
             # A part of a message keeps all of it in memory, so what is kept is a copy.
             self.filling[run.run_id] = _copied(run, RunSummary())
+        for run_id in response.deleted_run_ids:
+            self.filling.pop(run_id, None)
+            self._rows.pop(run_id, None)
         self.end(response.cursor, live=response.live)
         self._forget()
 

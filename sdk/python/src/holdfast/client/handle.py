@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from holdfast.client.requests import new_request_id
@@ -18,6 +19,7 @@ from holdfast.v1.history_pb2 import HistoryEvent
 from holdfast.v1.run_pb2 import Run, RunOutcome, RunState, RunSummary
 from holdfast.v1.run_service_pb2 import (
     CancelRunRequest,
+    DeleteRunRequest,
     GetHistoryRequest,
     GetRunRequest,
     PauseRunRequest,
@@ -237,6 +239,21 @@ class RunHandle:
         connection = self._client.connection
         request = RetryRunRequest(note=note, **self._marks(request_id))
         return (await connection.call(connection.runs.RetryRun, request)).run
+
+    async def delete(self, *, request_id: str | None = None) -> datetime:
+        """Delete the closed run with its history, and return when that was. Its id stays taken.
+
+        Args:
+            request_id: To get the first answer if you call again; made for you without.
+
+        Raises:
+            IllegalStateError: It is open.
+            RunNotFoundError: There is no such run, or it was deleted before.
+        """
+        connection = self._client.connection
+        request = DeleteRunRequest(**self._marks(request_id))
+        response = await connection.call(connection.runs.DeleteRun, request)
+        return response.delete_time.ToDatetime(tzinfo=UTC)
 
     def _marks(self, request_id: str | None) -> dict[str, Any]:
         return {

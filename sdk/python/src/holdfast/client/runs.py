@@ -71,8 +71,8 @@ class Runs:
     ) -> AsyncIterator[WatchRunsResponse]:
         """Yield a snapshot of the matching runs and then every change, for ever; goes on after the loss of the server.
 
-        A message with `reset` voids everything before it; `live` says that the snapshot is complete; `cursor` resumes
-        from there. Wrap it in `contextlib.aclosing` if you may leave early.
+        A message with `reset` voids everything before it; `live` says that the snapshot is complete; `deleted_run_ids`
+        are to be forgotten; `cursor` resumes from there. Wrap it in `contextlib.aclosing` if you may leave early.
 
         Args:
             filter: Which runs; None for all.

@@ -254,6 +254,7 @@ class WorkflowDefinition(_message.Message):
     SIGNALS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the workflow, `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`."""
     description: _builtins.str
@@ -290,6 +291,10 @@ class WorkflowDefinition(_message.Message):
     def attributes(self) -> _containers.MessageMap[_builtins.str, _payload_pb2.JsonValue]:
         """Attributes for search that every run of this workflow starts with; values are templates over `input` and `run`."""
 
+    @_builtins.property
+    def retention(self) -> _duration_pb2.Duration:
+        """How long closed runs of this version are kept before they are deleted. Absent means as long as the server says."""
+
     def __init__(
         self,
         *,
@@ -303,10 +308,11 @@ class WorkflowDefinition(_message.Message):
         signals: _abc.Iterable[Global___SignalDefinition] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         attributes: _abc.Mapping[_builtins.str, _payload_pb2.JsonValue] | None = ...,
+        retention: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "input_schema", b"input_schema", "output", b"output", "output_schema", b"output_schema", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "input_schema", b"input_schema", "output", b"output", "output_schema", b"output_schema", "retention", b"retention", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "block", b"block", "description", b"description", "input_schema", b"input_schema", "name", b"name", "output", b"output", "output_schema", b"output_schema", "queries", b"queries", "signals", b"signals", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "block", b"block", "description", b"description", "input_schema", b"input_schema", "name", b"name", "output", b"output", "output_schema", b"output_schema", "queries", b"queries", "retention", b"retention", "signals", b"signals", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,9 +34,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_DEFINITION: _ErrorReason.ValueType  # 2
     """The definition has faults; each is listed with its path. INVALID_ARGUMENT."""
     ERROR_REASON_RUN_NOT_FOUND: _ErrorReason.ValueType  # 3
-    """No run of that id. NOT_FOUND."""
+    """No run of that id; for one that was deleted, metadata `delete_time` tells when. NOT_FOUND."""
     ERROR_REASON_RUN_EXISTS: _ErrorReason.ValueType  # 4
-    """The run id is taken. ALREADY_EXISTS."""
+    """The run id is taken, maybe by a run that was deleted. ALREADY_EXISTS."""
     ERROR_REASON_RUN_CLOSED: _ErrorReason.ValueType  # 5
     """The run is closed. FAILED_PRECONDITION."""
     ERROR_REASON_KEY_IN_USE: _ErrorReason.ValueType  # 6
@@ -110,9 +110,9 @@ ERROR_REASON_WORKFLOW_NOT_FOUND: ErrorReason.ValueType  # 1
 ERROR_REASON_INVALID_DEFINITION: ErrorReason.ValueType  # 2
 """The definition has faults; each is listed with its path. INVALID_ARGUMENT."""
 ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 3
-"""No run of that id. NOT_FOUND."""
+"""No run of that id; for one that was deleted, metadata `delete_time` tells when. NOT_FOUND."""
 ERROR_REASON_RUN_EXISTS: ErrorReason.ValueType  # 4
-"""The run id is taken. ALREADY_EXISTS."""
+"""The run id is taken, maybe by a run that was deleted. ALREADY_EXISTS."""
 ERROR_REASON_RUN_CLOSED: ErrorReason.ValueType  # 5
 """The run is closed. FAILED_PRECONDITION."""
 ERROR_REASON_KEY_IN_USE: ErrorReason.ValueType  # 6

@@ -5,6 +5,7 @@ What operators ask of a server."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -225,6 +226,7 @@ class GetServerInfoResponse(_message.Message):
     OPEN_RUNS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     HOT_RUNS_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the server."""
     server_id: _builtins.str
@@ -251,6 +253,10 @@ class GetServerInfoResponse(_message.Message):
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
         """Limits in force."""
 
+    @_builtins.property
+    def retention(self) -> _duration_pb2.Duration:
+        """How long closed runs are kept whose workflow does not say it. Absent means for ever."""
+
     def __init__(
         self,
         *,
@@ -265,10 +271,11 @@ class GetServerInfoResponse(_message.Message):
         open_runs: _builtins.int = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
         hot_runs: _builtins.int = ...,
+        retention: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retention", b"retention", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "health_message", b"health_message", "hot_runs", b"hot_runs", "limits", b"limits", "open_runs", b"open_runs", "schema_version", b"schema_version", "server_epoch", b"server_epoch", "server_id", b"server_id", "start_time", b"start_time", "store", b"store", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "health_message", b"health_message", "hot_runs", b"hot_runs", "limits", b"limits", "open_runs", b"open_runs", "retention", b"retention", "schema_version", b"schema_version", "server_epoch", b"server_epoch", "server_id", b"server_id", "start_time", b"start_time", "store", b"store", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -125,6 +125,11 @@ class RunServiceStub(object):
                 request_serializer=holdfast_dot_v1_dot_run__service__pb2.RetryRunRequest.SerializeToString,
                 response_deserializer=holdfast_dot_v1_dot_run__service__pb2.RetryRunResponse.FromString,
                 _registered_method=True)
+        self.DeleteRun = channel.unary_unary(
+                '/holdfast.v1.RunService/DeleteRun',
+                request_serializer=holdfast_dot_v1_dot_run__service__pb2.DeleteRunRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_run__service__pb2.DeleteRunResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -257,6 +262,13 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteRun(self, request, context):
+        """DeleteRun deletes a closed run with its history and with the payloads no other run refers to. Its id stays taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -349,6 +361,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.RetryRun,
                     request_deserializer=holdfast_dot_v1_dot_run__service__pb2.RetryRunRequest.FromString,
                     response_serializer=holdfast_dot_v1_dot_run__service__pb2.RetryRunResponse.SerializeToString,
+            ),
+            'DeleteRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRun,
+                    request_deserializer=holdfast_dot_v1_dot_run__service__pb2.DeleteRunRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_run__service__pb2.DeleteRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -838,6 +855,33 @@ class RunService(object):
             '/holdfast.v1.RunService/RetryRun',
             holdfast_dot_v1_dot_run__service__pb2.RetryRunRequest.SerializeToString,
             holdfast_dot_v1_dot_run__service__pb2.RetryRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.RunService/DeleteRun',
+            holdfast_dot_v1_dot_run__service__pb2.DeleteRunRequest.SerializeToString,
+            holdfast_dot_v1_dot_run__service__pb2.DeleteRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

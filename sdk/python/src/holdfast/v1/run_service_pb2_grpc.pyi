@@ -52,6 +52,8 @@ class RunServiceStub:
     """TerminateRun ends a run at once, without cleanup."""
     RetryRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.RetryRunRequest, _run_service_pb2.RetryRunResponse]
     """RetryRun lets a FAILED, CANCELED or TIMED_OUT run go on from what failed."""
+    DeleteRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]
+    """DeleteRun deletes a closed run with its history and with the payloads no other run refers to. Its id stays taken."""
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     """RunService starts runs, shows them and acts on them. An answer of OK to a change means that the change is on disk."""
@@ -199,5 +201,13 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_run_service_pb2.RetryRunRequest, _abc.Awaitable[_run_service_pb2.RetryRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.RetryRunResponse]:
         """RetryRun lets a FAILED, CANCELED or TIMED_OUT run go on from what failed."""
+
+    @_abc_1.abstractmethod
+    def DeleteRun(
+        self,
+        request: _run_service_pb2.DeleteRunRequest,
+        context: _aio.ServicerContext[_run_service_pb2.DeleteRunRequest, _abc.Awaitable[_run_service_pb2.DeleteRunResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.DeleteRunResponse]:
+        """DeleteRun deletes a closed run with its history and with the payloads no other run refers to. Its id stays taken."""
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _aio.Server) -> None: ...

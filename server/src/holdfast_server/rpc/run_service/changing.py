@@ -1,11 +1,14 @@
-"""Signals, pause, resume, cancel, terminate, retry."""
+"""Signals, pause, resume, cancel, terminate, retry, delete."""
 
 from typing import Any
+
+import structlog
 
 from holdfast.v1 import run_service_pb2 as pb
 from holdfast.v1.run_pb2 import RunSummary
 from holdfast_server.engine import commands as c, views
 from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.times import timestamp
 from holdfast_server.rpc.errors import Context, item_error, mapped
 from holdfast_server.rpc.run_service.base import Base
 from holdfast_server.rpc.validation import actor_of
@@ -13,6 +16,8 @@ from holdfast_server.runtime.changes import Changed
 from holdfast_server.runtime.starting import request_hash
 
 __all__ = ["ChangingMethods"]
+
+log = structlog.get_logger("holdfast.rpc")
 
 
 class ChangingMethods(Base):
@@ -84,6 +89,17 @@ class ChangingMethods(Base):
         """Lets a closed run go on from what failed."""
         command = c.Retry(self.validator.note("note", request.note))
         return pb.RetryRunResponse(run=await self._operate(request, command, context))
+
+    @mapped
+    async def DeleteRun(self, request: pb.DeleteRunRequest, context: Context) -> pb.DeleteRunResponse:
+        """Deletes a closed run."""
+        namespace, run_id = self.run_name(request.namespace, request.run_id)
+        request_id = self.validator.request_id(request.request_id)
+        actor = actor_of(context)
+        delete_us = await self.runtime.deleting.delete(namespace, run_id, request_id)
+        # Its history is gone, so this is where it is told who did it.
+        log.info("run deleted", namespace=namespace, run_id=run_id, actor=actor.name)
+        return pb.DeleteRunResponse(delete_time=timestamp(delete_us))
 
     async def _operate(self, request: Any, command: c.Command, context: Context) -> RunSummary:
         changed = await self._apply(request, command, context)

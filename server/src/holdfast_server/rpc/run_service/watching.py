@@ -142,13 +142,18 @@ class WatchingMethods(Base):
                     async for answer in self._snapshot(namespace, request.filter, limit, subscription, shown):
                         yield answer
                     continue
-                runs = await self._changed(namespace, request.filter, subscription, shown, resumed=known)
+                runs, deleted = await self._changed(namespace, request.filter, subscription, shown, resumed=known)
                 await self.runtime.journal.durable()
-                pieces = list(in_pieces(runs, plain_bytes))
-                for number, piece in enumerate(pieces, 1):
+                pieces = [pb.WatchRunsResponse(runs=piece, live=True) for piece in in_pieces(runs, plain_bytes)]
+                if deleted and not pieces:
+                    pieces.append(pb.WatchRunsResponse(live=True))
+                if pieces:
                     # The cursor is behind all of them, so it comes with the last.
-                    cursor = feed.cursor(subscription) if number == len(pieces) else ""
-                    yield pb.WatchRunsResponse(runs=piece, cursor=cursor, live=True)
+                    pieces[-1].MergeFrom(
+                        pb.WatchRunsResponse(deleted_run_ids=deleted, cursor=feed.cursor(subscription))
+                    )
+                for piece in pieces:
+                    yield piece
                 await asyncio.sleep(FLUSH_S)
         finally:
             subscription.close()
@@ -208,10 +213,17 @@ class WatchingMethods(Base):
         shown: set[str],
         *,
         resumed: bool,
-    ) -> list[RunSummary]:
-        """Changed runs that match, and those that matched when they were last sent."""
+    ) -> tuple[list[RunSummary], list[str]]:
+        """Changed runs that match or matched when they were last sent, and ids of those that were deleted since."""
         runs: list[RunSummary] = []
-        for key, _path in subscription.take():
+        deleted: list[str] = []
+        for key, name in subscription.take():
+            if name:
+                of, _, run_id = name.partition("/")
+                if of == namespace and (run_id in shown or resumed):
+                    shown.discard(run_id)
+                    deleted.append(run_id)
+                continue
             host = self.runtime.residence.by_key(key)
             if host is not None and not host.stale:
                 made = self.reading.summary_of(host)
@@ -228,7 +240,7 @@ class WatchingMethods(Base):
             elif made.run_id in shown or resumed:
                 shown.discard(made.run_id)
                 runs.append(made)
-        return runs
+        return runs, deleted
 
 
 class _Waits:

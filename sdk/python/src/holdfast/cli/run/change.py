@@ -1,4 +1,4 @@
-"""`holdfast run signal`, `pause`, `resume`, `cancel`, `terminate` and `retry`: what can be done to a run."""
+"""`holdfast run signal`, `pause`, `resume`, `cancel`, `terminate`, `retry` and `delete`: what can be done to a run."""
 
 import shlex
 from typing import TYPE_CHECKING, Annotated
@@ -80,6 +80,19 @@ async def retry(cli: Cli, run: Run, note: Note = "") -> None:
     async with cli.client() as client:
         changed = await client.handle(run).retry(note)
     _tell(cli, changed, "holdfast run watch")
+
+
+@command(app, "delete")
+async def delete(cli: Cli, run: Run) -> None:
+    """Delete a closed run with its history, for ever. Its id stays taken."""
+    from holdfast.cli.render.words import safe
+
+    async with cli.client() as client:
+        deleted = await client.handle(run).delete()
+    cli.result(
+        lambda: {"run_id": run, "delete_time": deleted.isoformat().replace("+00:00", "Z")},
+        lambda: safe(f"deleted  {run} with its history"),
+    )
 
 
 def _tell(cli: Cli, changed: "RunSummary", next_command: str) -> None:
