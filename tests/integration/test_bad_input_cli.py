@@ -129,6 +129,8 @@ def test_an_address_that_cannot_be_listened_on(tmp_path: Path, listen: str, code
         ("[a", "is no TOML", "mend the file"),
         ("lease_s = -1", "setting lease_s", "holdfast server --help"),
         ("heartbeat_s = 11", "more than a third of lease_s, which is 30", "holdfast server --help"),
+        ('retention = "soon"', "setting retention", "holdfast server --help"),
+        ('retention = "0s"', "would keep nothing", "holdfast server --help"),
         ('colour = "red"', "setting colour", "holdfast server --help"),
         ('log_level = "loud"', "setting log_level: Input should be 'debug', 'info'", "holdfast server --help"),
         ('payload_bytes = "much"', "setting payload_bytes", "holdfast server --help"),

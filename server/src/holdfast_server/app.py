@@ -44,6 +44,7 @@ from holdfast_server.runtime.changes import Changes
 from holdfast_server.runtime.reading import Reading
 from holdfast_server.runtime.recovery import recover
 from holdfast_server.runtime.results import RESULT_LIMITS
+from holdfast_server.runtime.retention import Retention
 from holdfast_server.runtime.runtime import Runtime, RuntimeSettings
 from holdfast_server.runtime.starting import Starter
 from holdfast_server.runtime.tasks import Tasks
@@ -118,6 +119,7 @@ class Server:
         self._server_id = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._grpc: aio.Server
         self._health = HealthServicer()
+        self._retention: Retention
 
     async def start(self) -> None:
         """Opens the database, lets open runs go on, and listens.
@@ -170,8 +172,11 @@ class Server:
             server_epoch,
             self._clocks.runs.now_us(),
             _limits(config, limits, engine),
+            config.retention_us,
         )
         await self._serve(runtime, tasks, limits, facts)
+        self._retention = Retention(runtime, config.retention_us)
+        self._retention.start()
 
     async def _serve(self, runtime: Runtime, tasks: Tasks, limits: Limits, facts: ServerFacts) -> None:
         self._grpc = server = aio.server(options=_options(self.config), interceptors=self._interceptors)
@@ -214,6 +219,7 @@ class Server:
         runtime.matching.drain_all()
         await self._grpc.stop(self.config.drain_s)
         runtime.evictor.stop()
+        await self._retention.stop()
         runtime.timers.stop()
         runtime.matching.close()
         await runtime.health.close()

@@ -54,6 +54,9 @@ def server(
     evict_after_s: Annotated[
         float | None, typer.Option(help="Time after which a run that only waits leaves the memory. Else 10.")
     ] = None,
+    retention: Annotated[
+        str | None, typer.Option(help="How long closed runs are kept, such as 30d. [default: forever]")
+    ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -70,6 +73,7 @@ def server(
         "cancel_grace_s": cancel_grace_s,
         "hot_runs": hot_runs,
         "evict_after_s": evict_after_s,
+        "retention": retention,
         "log_format": log_format,
         "log_level": log_level,
     }

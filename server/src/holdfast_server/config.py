@@ -7,11 +7,14 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from holdfast_server.engine.durations import parse_duration_us
+
 __all__ = ["ServerConfig"]
 
 MIB = 1024 * 1024
 BEATS_PER_LEASE = 3
 """A lease outlives two heartbeats that do not arrive."""
+FOREVER = "forever"
 
 
 class ServerConfig(BaseSettings):
@@ -42,6 +45,9 @@ class ServerConfig(BaseSettings):
     evict_after_s: float = Field(
         default=10.0, gt=0, description="Time nothing must have happened to a run that is evicted though there is room."
     )
+    retention: str = Field(
+        default=FOREVER, description="How long closed runs are kept before they are deleted: `forever`, or such as 30d."
+    )
     log_format: Literal["console", "json"] = Field(default="console", description="Form of the log.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
@@ -63,10 +69,23 @@ class ServerConfig(BaseSettings):
             raise ValueError(message)
         return value
 
+    @field_validator("retention")
+    @classmethod
+    def _is_duration(cls, value: str) -> str:
+        if value != FOREVER and parse_duration_us(value) == 0:
+            message = f"{value!r} would keep nothing; write how long, such as 30d, or {FOREVER}"
+            raise ValueError(message)
+        return value
+
     @property
     def heartbeat_interval_s(self) -> float:
         """How long a worker waits from one heartbeat to the next."""
         return min(self.heartbeat_s, self.lease_s / BEATS_PER_LEASE)
+
+    @property
+    def retention_us(self) -> int | None:
+        """How long closed runs are kept; None means for ever."""
+        return None if self.retention == FOREVER else parse_duration_us(self.retention)
 
     @property
     def is_loopback(self) -> bool:

@@ -358,5 +358,6 @@ def server_info() -> GetServerInfoResponse:
         open_runs=1_234,
         hot_runs=56,
     )
+    made.retention.FromTimedelta(timedelta(days=30))
     made.limits.add(name="payload_bytes", value=4_194_304)
     return made

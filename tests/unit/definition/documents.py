@@ -75,6 +75,7 @@ signals:
   - {name: go, schema: {type: object, properties: {ok: {type: boolean}}}}
 timeout: 7d
 attributes: {team: "${input.folder}"}
+retention: 30d
 """
 
 

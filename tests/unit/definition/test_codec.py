@@ -35,6 +35,7 @@ def test_message(message: pb.WorkflowDefinition) -> None:
         "Writes a report.",
         604_800,
     )
+    assert message.retention.seconds == 30 * 86_400
     assert message.block.on_failure == pb.ON_FAILURE_FINISH_OTHERS
     assert message.block.steps[0].input.json == '{"question":"${input.question}"}'
     assert (search.task.handler, search.task.queue, search.retry.initial_interval.nanos) == (

@@ -115,6 +115,7 @@ TABLE = [
         "steps[0].timeouts",
         "a gate takes no `timeouts`; a gate has a `deadline` of its own",
     ),
+    (HEAD + "  - {name: a, compute: {}}\nretention: ^0s\n", "retention", "longer than 0"),
     (HEAD + "  - {name: a, sleep: {for: 1s}, input: ^1}\n", "steps[0].input", "a sleep takes no `input`"),
     (
         HEAD + "  - {name: a, compute: {}, on_error: [{match: ['*'], fallback: ^{handler: h}}]}\n",

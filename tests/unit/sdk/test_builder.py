@@ -104,6 +104,7 @@ def _everything() -> Workflow:
         timeout=timedelta(days=7),
         on_failure="FINISH_OTHERS",
         attributes={"topic": "research"},
+        retention="30d",
     )
     go = wf.signal("go", Draft)
     plan = wf.task("plan", "plan_elsewhere", input=wf.input, summary="Think", queue="brains", output_schema=Draft)
@@ -172,7 +173,7 @@ def test_every_part_is_where_the_language_wants_it() -> None:
     document = _everything().document()
     steps = {step["name"]: step for step in document["steps"]}
 
-    assert (document["timeout"], document["on_failure"]) == ("7d", "FINISH_OTHERS")
+    assert (document["timeout"], document["retention"], document["on_failure"]) == ("7d", "30d", "FINISH_OTHERS")
     assert document["signals"][0]["name"] == "go"
     assert document["queries"] == [
         {"name": "pages", "expression": "steps.draft.output.pages", "schema": {"type": "integer"}}

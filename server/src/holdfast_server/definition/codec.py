@@ -57,6 +57,7 @@ class _Codec:
             ],
             timeout=self._duration(doc, "timeout", ()),
             attributes={name: JsonValue(json=canonical(value)) for name, value in doc.get("attributes", {}).items()},
+            retention=self._duration(doc, "retention", ()),
         )
 
     def _step(self, doc: _Doc, path: Ref) -> pb.Step:

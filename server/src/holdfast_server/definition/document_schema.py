@@ -200,6 +200,7 @@ DOCUMENT_SCHEMA: Final[_Json] = {
         signals=_list(_object(("name",), name=_ref("word"), schema=_ref("schema"))),
         timeout=_ref("duration"),
         attributes={"type": "object", "propertyNames": _ref("word")},
+        retention=_ref("duration"),
     ),
     "$defs": _DEFS,
 }

@@ -113,6 +113,8 @@ class _Compilation:
             scope=scope,
             numbers=context.numbers,
         )
+        if definition.HasField("retention"):
+            context.duration_us(definition.retention, ("retention",))
         self._faults.raise_any()
         return plan
 

@@ -23,6 +23,7 @@ class ServerFacts:
     server_epoch: int
     start_us: int
     limits: Mapping[str, int]
+    retention_us: int | None
 
 
 class OperationsService(OperationsServiceServicer):
@@ -62,7 +63,7 @@ class OperationsService(OperationsServiceServicer):
         """Tells what server this is and how it is."""
         runtime = self._runtime
         facts = self._facts
-        return pb.GetServerInfoResponse(
+        made = pb.GetServerInfoResponse(
             version=facts.version,
             server_id=facts.server_id,
             server_epoch=facts.server_epoch,
@@ -75,3 +76,6 @@ class OperationsService(OperationsServiceServicer):
             hot_runs=len(runtime.residence),
             limits=[pb.Limit(name=name, value=value) for name, value in sorted(facts.limits.items())],
         )
+        if facts.retention_us is not None:
+            made.retention.FromMicroseconds(facts.retention_us)
+        return made

@@ -9,6 +9,7 @@ from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast_server.engine.compile import compile_plan
 from holdfast_server.engine.plan import Plan
 from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.times import duration_us
 from holdfast_server.journal.group_commit import Journal
 from holdfast_server.store.port import Store, VersionRow
 
@@ -57,6 +58,7 @@ class Catalog:
                 source,
                 source_format,
                 self._clock_us(),
+                duration_us(definition.retention),
             )
             self._journal.version(row)
             await self._journal.durable()

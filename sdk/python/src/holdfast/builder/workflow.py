@@ -93,6 +93,7 @@ class Workflow:
         timeout: Duration | None = None,
         on_failure: Literal["FAIL_FAST", "FINISH_OTHERS"] | None = None,
         attributes: Mapping[str, Any] | None = None,
+        retention: Duration | None = None,
     ) -> None:
         """Begin a workflow.
 
@@ -103,6 +104,7 @@ class Workflow:
             timeout: Longest time from start to end of a run; None for unlimited.
             on_failure: What an unhandled failure does to the other steps; None for FAIL_FAST.
             attributes: Attributes for search every run starts with; templates over `input` and `run`.
+            retention: How long closed runs are kept before they are deleted; None for as long as the server says.
 
         Raises:
             DefinitionError: The name cannot be one.
@@ -117,6 +119,7 @@ class Workflow:
             on_failure=on_failure,
             timeout=duration(timeout),
             attributes=template(attributes) if attributes else None,
+            retention=duration(retention),
         )
         self._steps: dict[str, Step] = {}
         self._signals: dict[str, SignalReference] = {}

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from rich.console import Group
 from rich.text import Text
 
+from holdfast.builder.settings import duration
 from holdfast.cli.render.columns import Column, Listing
 from holdfast.cli.render.json import enum_name
 from holdfast.cli.render.payloads import facts, section
@@ -61,6 +62,7 @@ def worker_list(workers: Iterable[WorkerSummary], moments: Moments) -> Listing:
 
 def server_page(info: GetServerInfoResponse, target: str, moments: Moments) -> Group:
     """Return what server answers at a target, how it is, and its limits."""
+    kept = info.HasField("retention")
     name = enum_name(operations_service_pb2.DESCRIPTOR.enum_types_by_name["HealthState"], info.health)
     style = "green" if info.health == HealthState.HEALTH_STATE_OK else "bold red"
     health = Text.assemble((name, style), safe(f": {info.health_message}" if info.health_message else ""))
@@ -70,6 +72,7 @@ def server_page(info: GetServerInfoResponse, target: str, moments: Moments) -> G
         ("started", Text(f"{moments.full(info.start_time)}, start {info.server_epoch} on this database")),
         ("store", safe(f"{info.store}, schema {info.schema_version}")),
         ("open runs", Text(f"{info.open_runs:,}, of these {info.hot_runs:,} in memory")),
+        ("closed runs", Text(f"kept for {duration(info.retention.ToTimedelta())}" if kept else "kept for ever")),
         ("id", safe(info.server_id)),
     ]
     limits = Listing([Column(), Column(right=True)])
