@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from holdfast import Client
+from holdfast import Client, run_filter
 from holdfast.client import RunHandle
 from holdfast.errors import (
     IllegalStateError,
@@ -356,3 +356,20 @@ async def test_a_closed_run_takes_no_operation(client: Client, stubs: Stubs) -> 
     with refused("LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "reason") as told:
         await stubs.runs.CancelRun(CancelRunRequest(run_id=handle.run_id, reason="x" * 16_385))
     assert told.metadata == {"limit": "note_bytes", "value": "16384", "actual": "16385", "field": "reason"}
+
+
+@pytest.mark.asyncio
+async def test_lists_show_the_new_life_of_a_run_that_fails_again_at_once(client: Client) -> None:
+    name = f"w-{uuid4().hex}"
+    await client.register(
+        {"name": name, "steps": [{"name": "only", "compute": {}, "output_schema": {"type": "string"}}]}
+    )
+    handle = await client.start(name)
+    first = await handle.outcome()
+    await handle.retry()
+    second = await handle.outcome()
+    assert (first.run_epoch, second.run_epoch) == (1, 2)
+
+    (listed,) = [run async for run in client.runs.list(run_filter(workflow=name))]
+    shown = (await handle.get()).summary
+    assert (listed.run_epoch, listed.last_seq, listed.close_time) == (2, shown.last_seq, shown.close_time)

@@ -202,7 +202,7 @@ class Runtime:
             raise quarantined(host)
         entry = self.journal.entry(host)
         before = len(entry.batch.events)
-        state_before = host.state.state
+        life_before = (host.state.state, host.state.run_epoch)
         try:
             decision = decide(
                 host.state,
@@ -228,7 +228,8 @@ class Runtime:
                 self._revive(host)
             entry.effects.extend(decision.effects)
             self.journal.add(self.pin_new(host.key, entry, bag), lazy=lazy)
-            if host.state.state != state_before:
+            # A run that is retried and fails again at once is FAILED as before, and not the same.
+            if (host.state.state, host.state.run_epoch) != life_before:
                 self.state_changed(host)
         elif not before:
             self.journal.forget(host, 0)
