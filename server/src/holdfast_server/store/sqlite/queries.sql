@@ -94,6 +94,9 @@ INSERT INTO meta (name, value) VALUES ('token_key', ?1)
 ON CONFLICT (name) DO UPDATE SET value = value
 RETURNING value;
 
+-- name: forget_token_key
+DELETE FROM meta WHERE name = 'token_key';
+
 -- name: probe
 INSERT INTO meta (name, value) VALUES ('probes', 1)
 ON CONFLICT (name) DO UPDATE SET value = value + 1
