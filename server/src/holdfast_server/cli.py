@@ -1,4 +1,4 @@
-"""Adds `server` and `dev` to the command line `holdfast`."""
+"""Adds `server`, `dev` and `admin` to the command line `holdfast`."""
 
 import asyncio
 import gc
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from holdfast_server.admin.cli import app as admin
 
 __all__ = ["commands"]
 
@@ -31,6 +33,7 @@ def commands(app: typer.Typer) -> None:
     """Entry point of the group `holdfast.commands`."""
     app.command("server")(server)
     app.command("dev")(dev)
+    app.add_typer(admin)
 
 
 def server(
@@ -100,16 +103,15 @@ def _run(
     import pydantic
 
     from holdfast_server.app import ServerStartError
-    from holdfast_server.config import ServerConfig
+    from holdfast_server.config import ServerConfig, setting_faults
     from holdfast_server.logs import configure
     from holdfast_server.store.port import StoreError
 
     try:
         config = ServerConfig.load(config_file, **flags)
     except pydantic.ValidationError as error:
-        for fault in error.errors():
-            name = ".".join(str(part) for part in fault["loc"])
-            typer.echo(f"error: setting {name}: {fault['msg']} (it is {fault['input']!r})", err=True)
+        for fault in setting_faults(error):
+            typer.echo(f"error: {fault}", err=True)
         _tell_next("see the settings: holdfast server --help")
         return 2
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

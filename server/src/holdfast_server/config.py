@@ -4,12 +4,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from holdfast_server.engine.durations import parse_duration_us
 
-__all__ = ["ServerConfig"]
+__all__ = ["ServerConfig", "setting_faults"]
 
 MIB = 1024 * 1024
 BEATS_PER_LEASE = 3
@@ -120,3 +120,11 @@ class ServerConfig(BaseSettings):
                 return sources["init_settings"], sources["env_settings"], TomlConfigSettingsSource(settings_cls)
 
         return WithFile(**given)
+
+
+def setting_faults(error: ValidationError) -> list[str]:
+    """What is wrong with settings, a sentence for each."""
+    return [
+        f"setting {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']} (it is {fault['input']!r})"
+        for fault in error.errors()
+    ]

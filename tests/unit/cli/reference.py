@@ -68,6 +68,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "worker run": ("holdfast worker my_agents.handlers --slots 20", "holdfast worker run handlers.py --queue tools"),
     "worker list": ("holdfast worker list",),
     "info": ("holdfast info",),
+    "admin backup": ("holdfast admin backup backup.db",),
+    "admin restore": (
+        "holdfast admin restore backup.db --force",
+        "holdfast admin restore backup.db --database elsewhere.db",
+    ),
+    "admin verify": ("holdfast admin verify", "holdfast admin verify --database backup.db --output json"),
+    "admin vacuum": ("holdfast admin vacuum",),
 }
 # What a command prints, where a picture helps.
 SHOWN = {

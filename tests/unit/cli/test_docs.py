@@ -1,18 +1,21 @@
 """`docs/cli.md` tells what the commands are, and what it tells to type works."""
 
+import asyncio
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from holdfast.worker import module
+from holdfast_server.store.sqlite import SqliteStore
 from tests.unit.cli import reference
 from tests.unit.cli.stage import Stage
 from tests.unit.cli.test_golden import fill
 
 BLOCKS = re.compile(r"^```(?:console|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-OURS = {"workflow", "run", "gate", "queue", "worker", "info"}
+OURS = {"workflow", "run", "gate", "queue", "worker", "info", "admin"}
 
 
 def lines() -> list[str]:
@@ -57,7 +60,19 @@ def test_what_the_page_tells_to_type_works(
     Path("definitions").mkdir()
     Path("definitions/report.yaml").write_text("name: report")
 
+    if line.startswith("holdfast admin"):
+        asyncio.run(_make_database("holdfast.db"))
+        if "backup backup.db" not in line:
+            shutil.copy("holdfast.db", "backup.db")
+
     words = shlex.split(line.partition(" < ")[0].partition(" | ")[0].replace("definitions/*", "definitions/report"))
     result = stage.call(*words[1:], input=b'{"a": 1}' if " < " in line else b"")
 
     assert result.exit_code == 0, result.output
+
+
+async def _make_database(name: str) -> None:
+    """An empty one, as a server leaves it."""
+    store = SqliteStore(name)
+    await store.open()
+    await store.close()

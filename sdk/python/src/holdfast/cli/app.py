@@ -19,7 +19,7 @@ HELP = """Durable workflows: start runs, watch them, decide at their gates.
 
 Every command that talks to a server takes --target, --namespace, --actor and --output json, anywhere on the line.
 """
-ORDER = ("dev", "server", "worker", "workflow", "run", "gate", "queue", "info", "tui")
+ORDER = ("dev", "server", "worker", "workflow", "run", "gate", "queue", "info", "admin", "tui")
 # The class of all errors of usage; typer has no public name for it.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 

@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     OK = 0
     """Done; where a run was waited for, it SUCCEEDED."""
     REFUSED = 1
-    """The server refused, or the run that was waited for ended other than SUCCEEDED."""
+    """The server refused, the run that was waited for ended other than SUCCEEDED, or a database has faults."""
     USAGE = 2
     """The command line, a file or a JSON text is not right; nothing was sent."""
     NOT_FOUND = 3

@@ -11,10 +11,11 @@ __all__ = ["add_plugins"]
 
 GROUP = "holdfast.commands"
 # What people expect to be there, and who brings it.
-HOMES = {"server": "holdfast-server", "dev": "holdfast-server", "tui": "holdfast-tui"}
+HOMES = {"server": "holdfast-server", "dev": "holdfast-server", "admin": "holdfast-server", "tui": "holdfast-tui"}
 ABOUT = {
     "server": "Run a server on one database.",
     "dev": "Run a server and register the definitions of a folder.",
+    "admin": "Look after a database.",
     "tui": "Open the terminal screens.",
 }
 
@@ -28,7 +29,9 @@ def add_plugins(app: typer.Typer) -> None:
             point.load()(app)
         except Exception as fault:  # noqa: BLE001 - a broken distribution must not take the other commands with it
             faults[distribution] = f"{type(fault).__name__}: {fault}"
-    there = {command.name for command in app.registered_commands}
+    there = {command.name for command in app.registered_commands} | {
+        part.typer_instance.info.name for part in app.registered_groups if part.typer_instance is not None
+    }
     for name, distribution in HOMES.items():
         if name not in there:
             _add_placeholder(app, name, distribution, faults.get(distribution, ""))
