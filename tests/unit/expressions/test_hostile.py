@@ -40,10 +40,11 @@ def test_refused_when_compiled(text: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("input.l.map(a, input.l.map(b, input.l.map(c, 1)))", "take more than 10,000 turns"),
-        ("input.l.map(a, input.big + input.big)", "could build up"),
-        ("input.l.exists(a, input.big + input.big == input.big)", "could build up"),
-        ("input.l.map(a, input.l.map(b, a + input.big))", "could build up"),
+        ("input.l.all(a, input.l.all(b, input.l.all(c, true)))", "take more than 10,000 turns"),
+        ("input.l.map(a, input.l.map(b, input.l.map(c, 1)))", "could copy"),
+        ("input.l.map(a, input.big + input.big)", "could look at"),
+        ("input.l.exists(a, input.big + input.big == input.big)", "could look at"),
+        ("input.l.map(a, input.l.map(b, a + input.big))", "could copy"),
         ("[input.big].map(x, [x, x, x, x]).map(x, [x, x, x, x]).map(x, [x, x, x, x])", "could build up"),
     ],
 )

@@ -77,8 +77,7 @@ def test_a_schema_that_cannot_be_used_says_why(text: str, path: str, message: st
         ({"properties": {"$ref": {"type": "string"}, "$schema": {"type": "string"}}}, {"$ref": "x"}),
         ({"const": {"$ref": "https://example.com/data"}}, {"$ref": "https://example.com/data"}),
         ({"$defs": {"a": {"$anchor": "x", "type": "integer"}}, "$ref": "#x"}, 1),
-        ({"$ref": "#"}, 1),
-        ({"allOf": [{"$ref": "#"}]}, 1),
+        ({"items": {"$ref": "#"}}, [[1]]),
         (True, 1),
     ],
 )

@@ -16,6 +16,7 @@ from cel_expr_python import cel
 from holdfast_server.engine.cel_ast import Anatomy, anatomy
 from holdfast_server.engine.cel_context import Context
 from holdfast_server.engine.cel_mixed import allow_mixed
+from holdfast_server.engine.cel_work import ITERATIONS_MAX
 from holdfast_server.engine.json_values import JSON_DEPTH_MAX, shown
 from holdfast_server.engine.names import ROOTS, ExpressionError, Names
 from holdfast_server.engine.number_types import NumberTypes
@@ -24,8 +25,6 @@ __all__ = ["EXPRESSION_BYTES_MAX", "Program", "compile_program"]
 
 EXPRESSION_BYTES_MAX: Final = 4 * 1024
 """Longest expression, in bytes of UTF-8."""
-ITERATIONS_MAX: Final = 10_000
-"""Turns of all macros in one evaluation; CEL's own bound."""
 EXPANSION_MAX: Final = 10_000
 """Largest product of how often nested and chained macros repeat their variable."""
 WORK_CHARS_MAX: Final = 64 * 1024 * 1024
@@ -158,6 +157,7 @@ class Program:
     def _evaluate(self, names: Names) -> Any:
         variables, seen = self._context.build(names)
         found = self._anatomy
+        found.looks.check(self.text, variables, seen)
         if found.nesting and (found.joins or found.builds):
             turns = min(ITERATIONS_MAX, max(seen.longest, found.literal_items, 1) ** found.nesting)
             work = (seen.chars + seen.values + EXPRESSION_BYTES_MAX) * found.expansion * (turns if found.joins else 1)

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message, message_factory
 
+from holdfast_server.engine.cel_work import Loop, Use, Uses
 from holdfast_server.engine.names import ROOTS, Ref
+from holdfast_server.engine.schema_work import written_out
 
 __all__ = ["ACCUMULATORS", "Anatomy", "CheckedExpr", "anatomy", "read_tree"]
 
@@ -54,6 +56,11 @@ _SCALARS: Final = {
 _PACKAGE: Final = "holdfast.cel"
 _INDEX: Final = frozenset({"_[_]", "_[?_]"})
 _OPTIONAL_SELECT: Final = "_?._"
+_SEARCH: Final = "matches"
+_SEARCH_WORK: Final = 4
+"""Searching a text costs so many times the parts of the regular expression what looking at the text does."""
+_UNKNOWN_PATTERN: Final = 1_000
+"""Parts of a regular expression that is not written out."""
 ACCUMULATORS: Final = frozenset({"@result", "__result__"})
 """The variables macros collect in, by version of CEL; no author can write the first."""
 
@@ -97,6 +104,8 @@ class Anatomy:
     """`+` occurs inside a macro."""
     literal_items: int = 0
     """Length of the longest list or map written out."""
+    looks: Uses = field(default_factory=Uses)
+    """What it looks at, and in which macros."""
 
 
 def read_tree(serialized: bytes) -> Any:
@@ -135,6 +144,11 @@ class _Walk:
     def __init__(self) -> None:
         self.found = Anatomy()
         self.uses: dict[str, int] = {}
+        self.around: int | None = None
+        """The macro that is visited."""
+        self.loops: dict[str, int] = {}
+        """The macros by their variables."""
+        self.weight = 1
 
     def visit(self, node: Any, bound: frozenset[str], depth: int) -> None:
         """Collect from `node`; `bound` are the variables of the macros around it, `depth` their number."""
@@ -164,32 +178,62 @@ class _Walk:
         root = str(path[0])
         if root in bound:
             self.uses[root] = self.uses.get(root, 0) + 1
+            if root in self.loops:
+                self.found.looks.uses.append(Use(self.loops[root], self.around, self.weight))
         elif root.removeprefix(".") in ROOTS:
-            self.found.refs.append((root.removeprefix("."), *path[1:]))
+            ref = (root.removeprefix("."), *path[1:])
+            self.found.refs.append(ref)
+            self.found.looks.uses.append(Use(ref, self.around, self.weight))
 
     def _call(self, call: Any, bound: frozenset[str], depth: int) -> None:
         if call.function == "_+_" and depth and call.args[0].ident_expr.name not in ACCUMULATORS:
             self.found.joins = True
+        weight = self.weight
+        if call.function == _SEARCH:
+            pattern = call.args[-1].const_expr
+            parts = written_out(pattern.string_value) if pattern.HasField("string_value") else _UNKNOWN_PATTERN
+            self.weight *= _SEARCH_WORK * max(parts, 1)
         if call.HasField("target"):
             self.visit(call.target, bound, depth)
         for argument in call.args:
             self.visit(argument, bound, depth)
+        self.weight = weight
 
     def _macro(self, macro: Any, bound: frozenset[str], depth: int) -> None:
         self.found.nesting = max(self.found.nesting, depth + 1)
+        loops = self.found.looks.loops
+        inside, uses = len(loops), len(self.found.looks.uses)
         self.visit(macro.iter_range, bound, depth)
+        if self._path(macro.iter_range, bound, depth) is not None:
+            del self.found.looks.uses[uses:]  # going through it is what the turns are
         self.visit(macro.accu_init, bound, depth)
+        around, outer = self.around, dict(self.loops)
+        builds = not macro.accu_init.HasField("const_expr")
+        loops.append(Loop(around, self._over(macro.iter_range, bound, depth, inside), _items(macro), builds))
+        self.around = len(loops) - 1
         names = {macro.iter_var, macro.iter_var2, macro.accu_var} - {""}
+        self.loops.update(dict.fromkeys({macro.iter_var, macro.iter_var2} - {""}, self.around))
+        self.loops.pop(macro.accu_var, None)
         inner = bound | names
         before = {name: self.uses.pop(name, 0) for name in names}
         for part in (macro.loop_condition, macro.loop_step, macro.result):
             self.visit(part, inner, depth + 1)
+        self.around, self.loops = around, outer
         if not macro.accu_init.HasField(
             "const_expr"
         ):  # else exists, all, exists_one: the result is no bigger than a bool
             self.found.builds = True
             self.found.expansion *= max(1, *(self.uses.get(name, 0) for name in names - ACCUMULATORS))
         self.uses.update(before)
+
+    def _over(self, node: Any, bound: frozenset[str], depth: int, inside: int) -> Ref | int | None:
+        """What a macro goes through, see `Loop.over`; `inside` is the first macro in what it goes through."""
+        path = self._path(node, bound, depth)
+        if path is not None:
+            root = str(path[0])
+            return self.loops.get(root) if root in bound else (root.removeprefix("."), *path[1:])
+        made = node.HasField("comprehension_expr") and len(self.found.looks.loops) > inside
+        return -len(self.found.looks.loops) if made else None
 
     def _path(self, node: Any, bound: frozenset[str], depth: int) -> Ref | None:
         """The path if `node` names one; what a dynamic index leaves open is cut off and visited."""
@@ -209,6 +253,10 @@ class _Walk:
     def _longer(self, operand: Any, part: str, bound: frozenset[str], depth: int) -> Ref | None:
         base = self._path(operand, bound, depth)
         return None if base is None else (*base, part)
+
+
+def _items(macro: Any) -> int | None:
+    return len(macro.iter_range.list_expr.elements) if macro.iter_range.HasField("list_expr") else None
 
 
 def _kind(node: Any) -> str:

@@ -29,7 +29,7 @@ from holdfast_server.engine.effects import Effect, Timer, TimerSet, standing
 from holdfast_server.engine.expressions import ExpressionError
 from holdfast_server.engine.json_values import encode
 from holdfast_server.engine.kept import packed
-from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
+from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag, payload_size
 from holdfast_server.engine.plan import Plan
 from holdfast_server.engine.refusal import Refused, field_path
 from holdfast_server.engine.schemas import Schema
@@ -326,7 +326,7 @@ def _check_schema(
     facts: Mapping[str, str],
 ) -> None:
     try:
-        faults = schema.check(bag.decode(payload))
+        faults = schema.check(bag.decode(payload), 0 if payload is None else payload_size(payload))
     except OpaquePayloadError as error:
         raise Refused(reason, f"{field}: {error}", facts, ((field, str(error)),)) from error
     if faults:

@@ -53,7 +53,7 @@ def check_size(turn: Turn, payload: Payload | None, what: str) -> None:
 def misfit(turn: Turn, schema: Schema, payload: Payload | None) -> str:
     """How a payload does not fit a schema; empty if it fits. One that cannot be read does not fit."""
     try:
-        faults = schema.check(turn.bag.decode(payload))
+        faults = schema.check(turn.bag.decode(payload), 0 if payload is None else payload_size(payload))
     except OpaquePayloadError as error:
         return str(error)
     return "; ".join(f"{fault.path or '(root)'}: {fault.message}" for fault in faults)

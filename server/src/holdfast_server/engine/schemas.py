@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from jsonschema_rs import Draft202012Validator, ReferencingError, RegexOptions, ValidationError
 
 from holdfast_server.engine.json_values import JSON_DEPTH_MAX, decode_exact, shown
+from holdfast_server.engine.schema_work import WORK_MAX, Extent, Work, WorkFaultError, extent, schema_work
 
 __all__ = ["SCHEMA_BYTES_MAX", "Schema", "SchemaFault", "SchemaFaultError", "compile_schema", "path_text"]
 
@@ -18,6 +19,13 @@ FAULTS_MAX: Final = 10
 """Most faults one check reports."""
 MESSAGE_CHARS_MAX: Final = 500
 """Longest message of a fault; most of it can only be names from the schema."""
+PATTERN_BYTES_MAX: Final = 256 * 1024
+"""Largest compiled regular expression."""
+TOLD_VALUES_MAX: Final = 500
+"""Largest value of which all faults are told. The library makes all of them before it hands out the first, each with a
+copy of what it is about, so that a list of wrong values would fill the memory."""
+TOLD_WORK_MAX: Final = 20_000
+"""Most evaluations for which alternatives are told apart."""
 
 _MASK: Final = "\N{NULL}"
 """Stands for the value in the library's messages, so that a large or secret one is never copied whole."""
@@ -62,20 +70,44 @@ class Schema:
         document: the schema as a JSON value; not to be changed.
     """
 
-    __slots__ = ("_validator", "document")
+    __slots__ = ("_validator", "_work", "document")
 
-    def __init__(self, document: SchemaDocument, validator: Draft202012Validator) -> None:
+    def __init__(self, document: SchemaDocument, validator: Draft202012Validator, work: Work) -> None:
         self.document = document
         self._validator = validator
+        self._work = work
 
-    def check(self, value: object) -> tuple[SchemaFault, ...]:
-        """The first ten faults of a JSON value; none if it fits."""
+    def check(self, value: object, size_bytes: int | None = None) -> tuple[SchemaFault, ...]:
+        """The first ten faults of a JSON value, or the first one if it is large; none if it fits.
+
+        Args:
+            value: the value.
+            size_bytes: length of its JSON, if known: then a small value need not be measured.
+        """
+        if size_bytes is None or size_bytes * self._work.per_byte > WORK_MAX:
+            work = self._work.of(extent(value))
+            if work > WORK_MAX:
+                return (
+                    SchemaFault("", f"it cannot be checked: that would take {work:,} steps, the limit is {WORK_MAX:,}"),
+                )
         try:
             if self._validator.is_valid(value):
                 return ()
-            return tuple(_faults(self._validator.iter_errors(value)))
+            return tuple(self._faults(value, extent(value)))
         except ValueError as error:  # the library's guard against very deep values
             return (SchemaFault("", f"it cannot be checked: {error}"),)
+
+    def _faults(self, value: object, size: Extent) -> Iterator[SchemaFault]:
+        few = self._work.of(size) <= TOLD_WORK_MAX
+        if few and size.values <= TOLD_VALUES_MAX:
+            yield from _faults(self._validator.iter_errors(value))
+        elif few or not self._work.branching:
+            try:
+                self._validator.validate(value)
+            except ValidationError as error:
+                yield from _faults(iter((error,)))
+        else:
+            yield SchemaFault("", f"it does not fit; it has too many values, {size.values:,}, to say where")
 
 
 def _faults(errors: Iterator[ValidationError]) -> Iterator[SchemaFault]:
@@ -115,14 +147,19 @@ def compile_schema(json_text: str) -> Schema:
         raise SchemaFaultError(f"a schema is an object or a boolean, not {shown(document)}")
     _refuse_foreign(document, [])
     try:
+        work = schema_work(document)
+    except WorkFaultError as error:
+        raise SchemaFaultError(str(error)) from error
+    patterns = RegexOptions(size_limit=PATTERN_BYTES_MAX)
+    try:
         validator = Draft202012Validator(
-            document, validate_formats=True, offline=True, mask=_MASK, pattern_options=RegexOptions()
+            document, validate_formats=True, offline=True, mask=_MASK, pattern_options=patterns
         )
     except ValidationError as error:
         raise SchemaFaultError(_message(error), path_text(error.instance_path)) from error
     except (ReferencingError, ValueError) as error:
         raise SchemaFaultError(str(error)) from error
-    return Schema(document, validator)
+    return Schema(document, validator, work)
 
 
 def _refuse_foreign(schema: object, path: list[str | int]) -> None:
@@ -140,6 +177,8 @@ def _refuse_foreign(schema: object, path: list[str | int]) -> None:
         raise SchemaFaultError(
             f"only draft 2020-12 is known, not {shown(dialect)}; leave `$schema` out", path_text([*path, "$schema"])
         )
+    if path and isinstance(schema.get("$id"), str):
+        raise SchemaFaultError("only the whole schema can have an `$id`", path_text([*path, "$id"]))
     for keyword in _REFERENCES:
         target = schema.get(keyword)
         if isinstance(target, str) and not target.startswith("#"):
