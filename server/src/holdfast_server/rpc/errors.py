@@ -14,10 +14,10 @@ from grpc import aio
 from holdfast.v1.errors_pb2 import ErrorReason, FieldViolation, ItemError
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.journal.group_commit import JournalFullError
-from holdfast_server.rpc.guard import TooLarge
+from holdfast_server.rpc.guard import Malformed, TooLarge
 from holdfast_server.store.port import StoreError
 
-__all__ = ["CODES", "abort", "as_refusal", "item_error", "mapped", "streamed"]
+__all__ = ["CODES", "abort", "as_refusal", "check_read", "item_error", "mapped", "streamed"]
 
 log = structlog.get_logger("holdfast.rpc")
 
@@ -171,7 +171,15 @@ def _told(error: Exception, method: str) -> Refused:
     return refused
 
 
-def _check_size(request: object) -> None:
+def check_read(request: object) -> None:
+    """Refuses what stands in place of a request that could not be taken in.
+
+    Raises:
+        Refused: LIMIT_EXCEEDED or INVALID_REQUEST.
+    """
+    if isinstance(request, Malformed):
+        message = f"the bytes are not the request of this method: {request.message}"
+        raise Refused(R.ERROR_REASON_INVALID_REQUEST, message)
     if isinstance(request, TooLarge):
         size, limit = request.size_bytes, request.limit_bytes
         message = f"the request has {size} bytes; the limit message_bytes is {limit}"
@@ -187,7 +195,7 @@ def mapped(
     @wraps(method)
     async def call(self: Any, request: Request, context: Context) -> Answer:
         try:
-            _check_size(request)
+            check_read(request)
             return await method(self, request, context)
         except aio.AbortError:
             raise
@@ -205,7 +213,7 @@ def streamed(
     @wraps(method)
     async def call(self: Any, request: Request, context: Context) -> AsyncIterator[Answer]:
         try:
-            _check_size(request)
+            check_read(request)
             async with aclosing(method(self, request, context)) as answers:
                 async for answer in answers:
                     yield answer

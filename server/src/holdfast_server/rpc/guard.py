@@ -1,7 +1,7 @@
-"""Refuses messages over the limit like everything else that is wrong: with a reason, a limit and a size.
+"""Refuses messages that cannot be taken in like everything else that is wrong: with a reason, a limit and a size.
 
 The transport would refuse them without. So it lets messages through up to a few times the limit, and what is over the
-limit is not even parsed.
+limit is not even parsed. What does not parse reaches its method too, as a mark in place of a request.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
-__all__ = ["TRANSPORT_FACTOR", "Guard", "TooLarge"]
+__all__ = ["TRANSPORT_FACTOR", "Guard", "Malformed", "TooLarge"]
 
 TRANSPORT_FACTOR = 4
 """How many times the limit the transport takes."""
@@ -23,6 +24,13 @@ class TooLarge:
 
     size_bytes: int
     limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """What a method gets in place of bytes that are not its request."""
+
+    message: str
 
 
 class Guard:
@@ -47,12 +55,15 @@ class Guard:
         self._server.add_registered_method_handlers(service, guarded)
 
     def _guarded(self, method: Any) -> Any:
-        if method.request_streaming:
-            return method  # its messages are small and many: the transport is enough
         parse: Callable[[bytes], object] = method.request_deserializer
         limit = self._limit_bytes
 
         def guarded(data: bytes) -> object:
-            return parse(data) if len(data) <= limit else TooLarge(len(data), limit)
+            if len(data) > limit:
+                return TooLarge(len(data), limit)
+            try:
+                return parse(data)
+            except DecodeError as error:
+                return Malformed(str(error))
 
         return method._replace(request_deserializer=guarded)

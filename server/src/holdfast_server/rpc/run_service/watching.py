@@ -10,7 +10,7 @@ from holdfast.v1.errors_pb2 import ErrorReason, ItemError
 from holdfast.v1.run_pb2 import RunOutcome, RunSummary
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.state import OPEN_RUN
-from holdfast_server.rpc.errors import Context, item_error, mapped, streamed
+from holdfast_server.rpc.errors import Context, check_read, item_error, mapped, streamed
 from holdfast_server.rpc.run_service.base import Base, matches
 from holdfast_server.rpc.validation import invalid
 from holdfast_server.runtime.closers import Closer
@@ -259,6 +259,7 @@ class _Waits:
         """Takes in runs to wait for."""
         try:
             async for request in requests:
+                check_read(request)
                 namespace = self._methods.validator.namespace(request.namespace)
                 self._methods.validator.batch("run_ids", len(request.run_ids))
                 for run_id in request.run_ids:

@@ -1,0 +1,1 @@
+"""Fuzzing: hostile requests to a real server, and hostile bytes to everything that reads any."""
