@@ -13,6 +13,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check --no-input --progress-ba
 #   DEMO_DECISION=...   demo: approve or reject without asking
 #   DEMO_KILL=1         demo: kill server and worker in the middle
 #   CHAOS_CYCLES=200    chaos: how often to kill
+#   FUZZ_SECONDS=60     fuzz: time of each entry; FUZZ="schema run" names some
 #   TESTS=tests/unit    test: only these
 export JSON DEMO_DECISION DEMO_KILL
 TESTS ?=
@@ -20,7 +21,7 @@ TESTS ?=
 KILL_TESTS := $(wildcard tests/integration/test_kill*.py tests/chaos)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type verify fmt generate bench bench-quick chaos
+.PHONY: help setup demo test lint type verify fmt generate bench bench-quick chaos fuzz
 
 help: ## list the targets
 	@[ -t 1 ] && bold=$$'\033[1m' plain=$$'\033[0m'; awk -F ':.*## ' -v bold="$$bold" -v plain="$$plain" \
@@ -82,3 +83,7 @@ chaos: export CHAOS_CYCLES ?= 200
 chaos: $(STAMP) ## kill servers and workers again and again (CHAOS_CYCLES)
 	@test -n "$(KILL_TESTS)" || { echo "no kill tests: tests/integration/test_kill*.py and tests/chaos are empty" >&2; exit 1; }
 	@$(PY) -m pytest --timeout=0 $(KILL_TESTS)
+
+fuzz: export FUZZ_SECONDS ?= 20
+fuzz: $(STAMP) ## hostile bytes to all that reads any, hostile calls to a server (FUZZ_SECONDS, FUZZ=entries)
+	@$(PY) -m tests.fuzz $(FUZZ)

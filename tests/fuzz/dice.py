@@ -33,7 +33,7 @@ WIDE = (*NUMBERS, 2**63 - 1, -(2**63), 10**15)
 def path_of(method: MethodDescriptor) -> str:
     """The path of a method on the wire."""
     service = method.containing_service
-    return f"/{service.full_name if service is not None else ''}/{method.name}"
+    return f"/{service.full_name}/{method.name}"
 
 
 class Dice:
@@ -99,7 +99,9 @@ class Dice:
         made.CopyFrom(message)
         at: Any = made
         while True:
-            inner = [value for field, value in at.ListFields() if field.message_type is not None and not field.is_repeated]
+            inner = [
+                value for field, value in at.ListFields() if field.message_type is not None and not field.is_repeated
+            ]
             if not inner or self.rarely(3):
                 break
             at = self.random.choice(inner)
@@ -177,7 +179,9 @@ def changed_bytes(data: bytes, chance: random.Random) -> bytes:
         lambda: made.__setitem__(chance.randrange(len(made)), chance.randrange(256)) if made else None,
         lambda: made.__delitem__(slice(chance.randrange(len(made) + 1), None)),
         lambda: made.extend(made[: chance.randrange(64)] * chance.randrange(4)),
-        lambda: made.__setitem__(slice(at := chance.randrange(len(made) + 1), at), chance.randbytes(chance.randrange(9))),
+        lambda: made.__setitem__(
+            slice(at := chance.randrange(len(made) + 1), at), chance.randbytes(chance.randrange(9))
+        ),
         lambda: made.__delitem__(slice(at := chance.randrange(len(made) + 1), at + chance.randrange(9))),
         lambda: made.__setitem__(slice(at := chance.randrange(len(made) + 1), at + 1), b"\xff" * 10),
     )

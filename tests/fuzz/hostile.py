@@ -133,11 +133,16 @@ DOCUMENTS: Final = (
     "\ufeff{}",
     "name: a\nsteps:\n" + "".join(f"- {{name: s{n}, compute: {{}}}}\n" for n in range(1_001)),
     "name: a\nsteps:\n- {name: z, compute: {}, after: [" + "{step: z}, " * 300 + "]}",
-    json.dumps({"name": "a", "steps": [{"name": f"s{n}", "compute": {}, "after": [{"step": f"s{(n + 1) % 50}"}]} for n in range(50)]}),
+    json.dumps(
+        {
+            "name": "a",
+            "steps": [{"name": f"s{n}", "compute": {}, "after": [{"step": f"s{(n + 1) % 50}"}]} for n in range(50)],
+        }
+    ),
     *(definition(input_schema=schema) for schema in SCHEMAS),
     *(definition(output=f"${{{text}}}") for text in EXPRESSIONS),
     *(definition(queries=[{"name": "q", "expression": text}]) for text in EXPRESSIONS[:12]),
-    definition(output={"a": "${", "b": "$${", "c": "${}", "d": "${'}'}", "e": "${\"\\\"}\"}"}),
+    definition(output={"a": "${", "b": "$${", "c": "${}", "d": "${'}'}", "e": '${"\\"}"}'}),
     definition(attributes={"a": "${input.l}", "b": "${run.id}"}),
     definition(timeout="36500d"),
     definition(timeout="99999999999999999999d"),

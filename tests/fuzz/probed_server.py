@@ -67,7 +67,7 @@ async def _serve(database: str, ready: Path, report: Path) -> None:
     server = Server(ServerConfig(listen="127.0.0.1:0", database=database))
     await server.start()
     probing = asyncio.get_running_loop().create_task(Probe(report).run())
-    ready.write_text(f"127.0.0.1:{server.port}\n", encoding="utf-8")
+    ready.write_text(f"127.0.0.1:{server.port}\n", encoding="utf-8")  # noqa: ASYNC240 - nothing else runs yet
     await run_until_signal(server, stop)
     probing.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -2,6 +2,7 @@
 
 import json
 
+import orjson
 import pytest
 import rfc8785
 from hypothesis import given, settings, strategies as st
@@ -64,3 +65,23 @@ def test_depth(levels: int, deep: bool) -> None:
 def test_brackets_in_texts_are_no_depth() -> None:
     assert not too_deep(encode("[" * 500))
     assert not too_deep(encode([[]] * 500))
+    assert not too_deep(encode(["[", "]" * 99, 'a"[', "\\"] * 99))
+
+
+def _depth(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, dict | list) + max(map(_depth, inner), default=0)
+
+
+@given(
+    st.recursive(
+        st.text('[]{}"\\a', max_size=9) | st.integers(0, 9),
+        lambda one: st.lists(one, max_size=4) | st.dictionaries(st.text('[]{}"\\', max_size=3), one, max_size=4),
+    ),
+    st.integers(50, 70),
+)
+def test_depth_is_that_of_the_value_whatever_its_texts(value: object, around: int) -> None:
+    for _ in range(around):
+        value = [value]
+    assert too_deep(orjson.dumps(value)) is (_depth(value) > 64)
+    assert too_deep(orjson.dumps(value, option=orjson.OPT_INDENT_2)) is (_depth(value) > 64)

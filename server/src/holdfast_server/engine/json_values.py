@@ -17,6 +17,10 @@ SHOWN_CHARS = 200
 _MANY_DIGITS: Final = re.compile(rb"[0-9]{19}")
 """An integer that may not fit into 64 bits has at least as many digits."""
 
+_SHAPE: Final = b'"\\[]{}'
+_NOT_SHAPE: Final = bytes(set(range(256)) - set(_SHAPE))
+_ROUNDED: Final = bytes.maketrans(b"{}", b"[]")
+
 
 def decode_exact(text: str) -> object:
     """Parse JSON text and keep integers of any size.
@@ -96,20 +100,36 @@ def shown(value: object) -> str:
 
 
 def too_deep(data: bytes) -> bool:
-    """Whether JSON bytes nest deeper than `JSON_DEPTH_MAX`."""
+    """Whether JSON bytes nest deeper than `JSON_DEPTH_MAX`.
+
+    Raises:
+        ValueError: they are not JSON, if that had to be found out.
+    """
     if data.count(b"[") + data.count(b"{") <= JSON_DEPTH_MAX:  # nearly always, and two scans in C
         return False
-    depth = 0
-    level = containers([orjson.loads(data)])
-    while level and depth <= JSON_DEPTH_MAX:
-        depth += 1
-        level = [inner for value in level for inner in containers(_children(value))]
-    return depth > JSON_DEPTH_MAX
+    # What is left of strings without brackets is a pair of quotes; of one with brackets, a quote without its like.
+    shape = data.translate(_ROUNDED, _NOT_SHAPE).replace(b'""', b"")
+    if b'"' in shape or b"\\" in shape:
+        return _nests_too_deep(orjson.loads(data))
+    for _ in range(JSON_DEPTH_MAX):
+        shape = shape.replace(b"[]", b"")
+        if not shape:
+            return False
+    return True
+
+
+def _nests_too_deep(value: object) -> bool:
+    level = containers([value])
+    for _ in range(JSON_DEPTH_MAX):
+        level = [inner for one in level for inner in containers(_children(one))]
+        if not level:
+            return False
+    return True
 
 
 def containers(values: Iterable[object]) -> list[dict[str, object] | list[object]]:
     """Those of some values that hold others."""
-    return [value for value in values if isinstance(value, dict | list)]
+    return [value for value in values if type(value) is dict or type(value) is list]
 
 
 def _children(value: dict[str, object] | list[object]) -> Iterable[object]:

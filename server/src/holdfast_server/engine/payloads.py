@@ -8,6 +8,8 @@ from holdfast_server.engine.json_values import JSON_DEPTH_MAX, decode, too_deep
 
 __all__ = ["MissingPayloadError", "PayloadBag", "payload_hash", "payload_size"]
 
+TOO_DEEP = "depth limit exceeded"
+"""How the reader's error begins for what nests a thousand levels deep."""
 JSON_ENCODINGS = frozenset({b"", b"json/utf-8", b"text/markdown"})
 
 
@@ -99,10 +101,12 @@ def _decode(payload: Payload) -> object:
     if not payload.data:
         return None
     try:
+        value = decode(payload.data)
         if not too_deep(payload.data):
-            return decode(payload.data)
+            return value
     except ValueError as error:
-        message = f"a payload is not valid JSON: {error}"
-        raise OpaquePayloadError(message) from error
+        if not str(error).startswith(TOO_DEEP):
+            message = f"a payload is not valid JSON: {error}"
+            raise OpaquePayloadError(message) from error
     message = f"a payload is nested deeper than {JSON_DEPTH_MAX} levels, the limit json_depth"
     raise OpaquePayloadError(message)
