@@ -187,7 +187,7 @@ STARTS: list[Row] = [
     ("long request id", lambda w: w.start(request_id=LONG), "LIMIT_EXCEEDED", "request_id"),
     ("input against its schema", lambda w: w.start(input=json_payload({"n": "one"})), "INPUT_SCHEMA", "input.n"),
     ("input that is no JSON", lambda w: w.start(input=Payload(data=b"{")), "INPUT_SCHEMA", "input"),
-    ("input that is too deep", lambda w: w.start(input=Payload(data=b"[" * 70 + b"]" * 70)), "INPUT_SCHEMA", "input"),
+    ("input that is too deep", lambda w: w.start(input=Payload(data=b"[" * 65 + b"]" * 65)), "LIMIT_EXCEEDED", "input"),
     ("large input", lambda w: w.start(input=BIG), "PAYLOAD_TOO_LARGE", "input"),
     ("input by reference", lambda w: w.start(input=REF), "INVALID_REQUEST", "input"),
     (

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from holdfast_server.config import ServerConfig
-from holdfast_server.engine.compile import EDGES_MAX, STEPS_MAX
-from holdfast_server.engine.evolve import REMEMBERED_REQUESTS
-from holdfast_server.engine.settings import EngineSettings
 from holdfast_server.matching.settings import MatchingSettings
+from holdfast_server.rpc.limits import limits_in_force
 from holdfast_server.rpc.validation import Limits
+from holdfast_server.runtime.runtime import RuntimeSettings
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 KIB = 1024
@@ -34,21 +33,23 @@ def test_every_setting_is_listed_with_its_default(monkeypatch: pytest.MonkeyPatc
 
 
 def test_limits_are_those_in_force() -> None:
-    limits, engine, matching = Limits(), EngineSettings(), MatchingSettings()
-    rows = dict(re.findall(r"^\| (?!limit)([^|`-][^|]*?) \| (.*?) \|$", _section("Limits"), re.MULTILINE))
-    message_bytes = ServerConfig().message_bytes
-    facts = {
-        "payload, message": f"settings, {engine.payload_bytes // MIB} MiB and {message_bytes // MIB} MiB",
-        "steps of a definition, edges of a step": f"{STEPS_MAX:,} and {EDGES_MAX}",
-        "text of a definition": f"{limits.source_bytes // MIB} MiB",
-        "body of a gate, rendered": f"{engine.gate_body_bytes // KIB} KiB",
-        "starts, signals or results in one message": f"{limits.batch_items:,}",
-        "signals along with a start": f"{limits.start_signals}",
-        "signals a run holds that nothing has taken": f"{engine.unconsumed_signals:,}",
-        "changes of a run whose request ids are remembered": f"{REMEMBERED_REQUESTS:,}",
-        "attributes of a run": f"{limits.attributes}, of {limits.attribute_bytes // KIB} KiB each",
-        "tasks in one answer to a worker": f"{matching.answer_tasks}, and {matching.answer_bytes // MIB} MiB",
-    }
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([0-9][^|]*?) \| .+ \|$", _section("Limits"), re.MULTILINE))
+    units = {"": 1, "KiB": KIB, "MiB": MIB, "GiB": 1024 * MIB}
+    listed = {}
+    for name, value in rows.items():
+        number, _, unit = value.partition(" ")
+        listed[name] = int(number.replace(",", "")) * units[unit]
 
-    assert rows.pop("expression").startswith(f"{limits.expression_bytes // KIB} KiB")
-    assert rows == facts
+    assert listed == limits_in_force(Limits(), RuntimeSettings(), MatchingSettings())
+
+
+def test_every_setting_that_is_a_limit_is_listed_with_the_limits() -> None:
+    defaults = ServerConfig().model_dump()
+    limits = limits_in_force(Limits(), RuntimeSettings(), MatchingSettings())
+    times = {name for name in defaults if name.endswith("_s")}
+    others = {"listen", "database", "insecure", "log_format", "log_level"}
+
+    assert defaults.keys() - times - others <= limits.keys()
+    assert {name: limits[name] for name in defaults.keys() & limits.keys()} == {
+        name: value for name, value in defaults.items() if name in limits
+    }

@@ -6,7 +6,6 @@ import random
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -25,7 +24,7 @@ from holdfast.v1 import (
 )
 from holdfast.v1.operations_service_pb2 import HealthState
 from holdfast_server.clock import Clocks
-from holdfast_server.config import ServerConfig
+from holdfast_server.config import ENVELOPE_BYTES, ServerConfig
 from holdfast_server.engine.settings import EngineSettings
 from holdfast_server.engine.turn import Entropy
 from holdfast_server.matching.matching import Matching
@@ -33,17 +32,18 @@ from holdfast_server.matching.settings import MatchingSettings
 from holdfast_server.matching.tokens import Tokens
 from holdfast_server.rpc.gate_service import GateService
 from holdfast_server.rpc.guard import TRANSPORT_FACTOR, Guard
+from holdfast_server.rpc.limits import limits_in_force
 from holdfast_server.rpc.operations_service import OperationsService, ServerFacts
 from holdfast_server.rpc.reflection import add_reflection
 from holdfast_server.rpc.run_service import RunService
 from holdfast_server.rpc.run_service.base import Parts
+from holdfast_server.rpc.seats import Seats
 from holdfast_server.rpc.validation import Limits, Validator
 from holdfast_server.rpc.worker_service import WorkerService
 from holdfast_server.rpc.workflow_service import WorkflowService
 from holdfast_server.runtime.changes import Changes
 from holdfast_server.runtime.reading import Reading
 from holdfast_server.runtime.recovery import recover
-from holdfast_server.runtime.results import RESULT_LIMITS
 from holdfast_server.runtime.retention import Retention
 from holdfast_server.runtime.runtime import Runtime, RuntimeSettings
 from holdfast_server.runtime.starting import Starter
@@ -55,6 +55,8 @@ __all__ = ["Server", "ServerStartError"]
 
 log = structlog.get_logger("holdfast.server")
 
+ANSWER_BYTES = 8 * 1024 * 1024
+"""Size of an answer with tasks, unless the largest payload needs more."""
 SERVICES = (
     "holdfast.v1.WorkflowService",
     "holdfast.v1.RunService",
@@ -142,18 +144,34 @@ class Server:
 
     async def _wire(self) -> None:
         config = self.config
-        engine = EngineSettings(cancel_grace_us=int(config.cancel_grace_s * 1e6), payload_bytes=config.payload_bytes)
+        engine = EngineSettings(
+            cancel_grace_us=int(config.cancel_grace_s * 1e6),
+            payload_bytes=config.payload_bytes,
+            unconsumed_signals=config.unconsumed_signals,
+            gate_body_bytes=config.gate_body_bytes,
+            history_bytes=config.history_bytes,
+        )
         settings = RuntimeSettings(
             engine=engine,
             uncommitted_transitions=config.uncommitted_transitions,
+            uncommitted_bytes=config.uncommitted_bytes,
             hot_runs=config.hot_runs,
             evict_after_s=config.evict_after_s,
+            batch_items=config.batch_items,
+            waits=config.waits,
+            history_warning_bytes=config.history_warning_bytes,
         )
         runtime = self.runtime = Runtime(self._store, self._clocks.runs, self._entropy, self._server_id, settings)
         server_epoch = await self._store.next_server_epoch()
         tasks = Tasks(runtime, server_epoch)
+        task_bytes = config.payload_bytes + ENVELOPE_BYTES
         matching_settings = MatchingSettings(
-            lease_us=int(config.lease_s * 1e6), adoption_grace_us=int(config.adoption_grace_s * 1e6)
+            lease_us=int(config.lease_s * 1e6),
+            adoption_grace_us=int(config.adoption_grace_s * 1e6),
+            answer_bytes=max(min(ANSWER_BYTES, config.message_bytes), task_bytes),
+            task_bytes=task_bytes,
+            workers=config.workers,
+            parked_polls=config.parked_polls,
         )
         tokens = Tokens(await self._store.token_key(), server_epoch)
         runtime.matching = Matching(tasks, tokens, self._clocks, matching_settings)
@@ -165,13 +183,14 @@ class Server:
             payload_bytes=config.payload_bytes,
             message_bytes=config.message_bytes,
             batch_items=settings.batch_items,
+            open_calls=config.open_calls,
         )
         facts = ServerFacts(
             version("holdfast-server"),
             self._server_id,
             server_epoch,
             self._clocks.runs.now_us(),
-            _limits(config, limits, engine),
+            limits_in_force(limits, settings, matching_settings),
             config.retention_us,
         )
         await self._serve(runtime, tasks, limits, facts)
@@ -183,7 +202,7 @@ class Server:
         validator = Validator(limits, lambda name: name == "default")
         reading = Reading(runtime)
         starter = Starter(runtime, new_run_id, new_traceparent)
-        parts = Parts(runtime, starter, Changes(runtime, reading), reading, validator)
+        parts = Parts(runtime, starter, Changes(runtime, reading), reading, validator, Seats(limits.open_calls))
         # The generated code wants a server; a guard is one as far as it can tell.
         guard: Any = Guard(server, self.config.message_bytes)
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(runtime, validator), guard)
@@ -268,18 +287,6 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.so_reuseport", 0),
     ]
-
-
-def _limits(config: ServerConfig, limits: Limits, engine: EngineSettings) -> dict[str, int]:
-    """Every limit a request can go over, by the name its error gives."""
-    return {
-        **asdict(limits),
-        **RESULT_LIMITS,
-        "unconsumed_signals": engine.unconsumed_signals,
-        "gate_body_bytes": engine.gate_body_bytes,
-        "uncommitted_transitions": config.uncommitted_transitions,
-        "hot_runs": config.hot_runs,
-    }
 
 
 async def run_until_signal(server: Server, stop: asyncio.Event) -> None:

@@ -12,6 +12,8 @@ from holdfast_server.engine.durations import parse_duration_us
 __all__ = ["ServerConfig", "setting_faults"]
 
 MIB = 1024 * 1024
+ENVELOPE_BYTES = 64 * 1024
+"""A message holds a payload and what is said with it."""
 BEATS_PER_LEASE = 3
 """A lease outlives two heartbeats that do not arrive."""
 FOREVER = "forever"
@@ -41,6 +43,16 @@ class ServerConfig(BaseSettings):
     cancel_grace_s: float = Field(default=30.0, ge=0, description="Time a cancelled attempt has to end by itself.")
     drain_s: float = Field(default=5.0, ge=0, description="Time calls have to end when the server stops.")
     uncommitted_transitions: int = Field(default=20_000, ge=100, description="Transitions that may wait for the disk.")
+    uncommitted_bytes: int = Field(default=256 * MIB, ge=MIB, description="Large payloads that may wait for the disk.")
+    history_bytes: int = Field(default=1024 * MIB, ge=1024, description="History above which a run takes nothing new.")
+    history_warning_bytes: int = Field(default=64 * MIB, ge=0, description="History of a run that the log tells of.")
+    unconsumed_signals: int = Field(default=1_000, ge=1, description="Signals a run may hold that nothing has taken.")
+    gate_body_bytes: int = Field(default=256 * 1024, ge=1024, description="Largest body of a gate, rendered.")
+    batch_items: int = Field(default=1_000, ge=1, description="Starts, signals or results in one message.")
+    workers: int = Field(default=10_000, ge=1, description="Workers known at once.")
+    parked_polls: int = Field(default=10_000, ge=1, description="Polls that wait for tasks at once.")
+    open_calls: int = Field(default=10_000, ge=1, description="Calls at once that watch, or wait for the end of runs.")
+    waits: int = Field(default=100_000, ge=1, description="Waits for the end of runs at once, over all calls.")
     hot_runs: int = Field(default=20_000, ge=1, description="Open runs in memory; others that only wait are evicted.")
     evict_after_s: float = Field(
         default=10.0, gt=0, description="Time nothing must have happened to a run that is evicted though there is room."
@@ -74,6 +86,15 @@ class ServerConfig(BaseSettings):
     def _is_duration(cls, value: str) -> str:
         if value != FOREVER and parse_duration_us(value) == 0:
             message = f"{value!r} would keep nothing; write how long, such as 30d, or {FOREVER}"
+            raise ValueError(message)
+        return value
+
+    @field_validator("message_bytes")
+    @classmethod
+    def _holds_a_payload(cls, value: int, info: ValidationInfo) -> int:
+        payload_bytes = info.data.get("payload_bytes")
+        if payload_bytes is not None and value < payload_bytes + ENVELOPE_BYTES:
+            message = f"{value} is less than payload_bytes, which is {payload_bytes}, and {ENVELOPE_BYTES} around it"
             raise ValueError(message)
         return value
 

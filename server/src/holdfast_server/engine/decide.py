@@ -24,7 +24,7 @@ from holdfast.v1.history_pb2 import (
     TimerKind,
 )
 from holdfast.v1.payload_pb2 import JsonValue, Payload
-from holdfast_server.engine import blocks, commands as c, large, reopening, state as st
+from holdfast_server.engine import blocks, commands as c, growth, large, reopening, state as st
 from holdfast_server.engine.effects import Effect, Timer, TimerSet, standing
 from holdfast_server.engine.expressions import ExpressionError
 from holdfast_server.engine.json_values import encode
@@ -151,6 +151,7 @@ def decide(  # noqa: PLR0913, PLR0917 - clock, chance and payloads are injected,
     Raises:
         Refused: the command is not carried out.
     """
+    growth.check_command(run, command, settings)
     turn = _turn(run, now_us, entropy, bag, settings, batch, actor, request)
     before = run.seq
     _dispatch(turn, command)
@@ -307,8 +308,8 @@ def _check_signal(
     if held >= settings.unconsumed_signals and not wait.is_awaited(run, bag, name, payload):
         limit = settings.unconsumed_signals
         message = f"run {run.run_id!r} holds {held} signals nothing has taken; the limit unconsumed_signals is {limit}"
-        facts = {"limit": "unconsumed_signals", "value": str(limit), "actual": str(held + 1)}
-        raise Refused(ErrorReason.ERROR_REASON_LIMIT_EXCEEDED, message, facts)
+        facts = {"limit": "unconsumed_signals", "value": str(limit), "actual": str(held + 1), "field": "signal"}
+        raise Refused(ErrorReason.ERROR_REASON_LIMIT_EXCEEDED, message, facts, (("signal", message),))
 
 
 def _check_input(plan: Plan, payload: Payload | None, bag: PayloadBag) -> None:

@@ -100,6 +100,7 @@ def apply(run: RunState, event: HistoryEvent, name: str, body: Any, seq: int, ti
     """Applies the named body of an event whose place in the order is known to be right."""
     run.seq = seq
     run.time_us = time_us
+    run.history_bytes += event.ByteSize()
     if event.HasField("request"):
         run.requests.setdefault(event.request.id, RequestRecord(event.request.hash, seq))
         if len(run.requests) > REMEMBERED_REQUESTS:

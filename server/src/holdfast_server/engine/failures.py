@@ -18,6 +18,7 @@ SCHEMA_VIOLATION = "SchemaViolation"
 EXPRESSION_ERROR = "ExpressionError"
 PAYLOAD_TOO_LARGE = "PayloadTooLarge"
 REJECTED = "Rejected"
+LIMIT_EXCEEDED = "LimitExceeded"
 
 RESERVED = frozenset(
     {
@@ -39,7 +40,7 @@ RESERVED = frozenset(
         "ChildCanceled",
         "MapFailed",
         "BudgetExceeded",
-        "LimitExceeded",
+        LIMIT_EXCEEDED,
     }
 )
 """Names user code may not raise; `11-contract`."""

@@ -8,7 +8,17 @@ from typing import Final
 import orjson
 import rfc8785
 
-__all__ = ["JSON_DEPTH_MAX", "canonical", "containers", "decode", "decode_exact", "encode", "shown", "too_deep"]
+__all__ = [
+    "JSON_DEPTH_MAX",
+    "canonical",
+    "containers",
+    "decode",
+    "decode_exact",
+    "encode",
+    "nesting",
+    "shown",
+    "too_deep",
+]
 
 JSON_DEPTH_MAX: Final = 64
 """Deepest nesting of arrays and objects in any value."""
@@ -17,6 +27,8 @@ SHOWN_CHARS = 200
 _MANY_DIGITS: Final = re.compile(rb"[0-9]{19}")
 """An integer that may not fit into 64 bits has at least as many digits."""
 
+_NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
+_NESTING_BYTES: Final = 100_000
 _SHAPE: Final = b'"\\[]{}'
 _NOT_SHAPE: Final = bytes(set(range(256)) - set(_SHAPE))
 _ROUNDED: Final = bytes.maketrans(b"{}", b"[]")
@@ -116,6 +128,18 @@ def too_deep(data: bytes) -> bool:
         if not shape:
             return False
     return True
+
+
+def nesting(data: bytes) -> int:
+    """How deeply JSON bytes that are `too_deep` nest, as far as their first 100,000 bytes tell."""
+    deepest, depth = JSON_DEPTH_MAX + 1, 0
+    for token in _NESTING.finditer(data, 0, _NESTING_BYTES):
+        if token[0] in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token[0] in b"]}":
+            depth -= 1
+    return deepest
 
 
 def _nests_too_deep(value: object) -> bool:

@@ -11,6 +11,8 @@ from holdfast.v1.history_pb2 import (
 )
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine import edges, failures, rendering, state as st
+from holdfast_server.engine.json_values import JSON_DEPTH_MAX
+from holdfast_server.engine.payloads import nests_too_deep
 from holdfast_server.engine.plan import StepPlan
 from holdfast_server.engine.state import Scope
 from holdfast_server.engine.turn import Turn
@@ -21,9 +23,9 @@ __all__ = ["cancel", "check_output", "fail", "skip", "succeed"]
 def check_output(turn: Turn, step: StepPlan, output: Payload | None) -> Failure | None:
     """The failure an output is, because it is too large or does not fit the step's schema; None if it is neither."""
     what = f"the output of step {step.name!r}"
-    too_large = _check_size(turn, output, what)
-    if too_large is not None or step.output_schema is None:
-        return too_large
+    unfit = _check_size(turn, output, what) or _check_depth(output, what)
+    if unfit is not None or step.output_schema is None:
+        return unfit
     listed = rendering.misfit(turn, step.output_schema, output)
     if not listed:
         return None
@@ -36,6 +38,13 @@ def _check_size(turn: Turn, payload: Payload | None, what: str) -> Failure | Non
         return None
     message = f"{what} has {len(payload.data)} bytes; the limit payload_bytes is {limit}"
     return failures.failure(failures.PAYLOAD_TOO_LARGE, message)
+
+
+def _check_depth(payload: Payload | None, what: str) -> Failure | None:
+    if payload is None or not nests_too_deep(payload):
+        return None
+    message = f"{what} is nested deeper than {JSON_DEPTH_MAX} levels; the limit json_depth is {JSON_DEPTH_MAX}"
+    return failures.failure(failures.LIMIT_EXCEEDED, message)
 
 
 def succeed(

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from holdfast.v1.payload_pb2 import Payload, PayloadRef
 from holdfast_server.engine.json_values import JSON_DEPTH_MAX, decode, too_deep
 
-__all__ = ["MissingPayloadError", "PayloadBag", "payload_hash", "payload_size"]
+__all__ = ["MissingPayloadError", "PayloadBag", "nests_too_deep", "payload_hash", "payload_size"]
 
 TOO_DEEP = "depth limit exceeded"
 """How the reader's error begins for what nests a thousand levels deep."""
-JSON_ENCODINGS = frozenset({b"", b"json/utf-8", b"text/markdown"})
+JSON_ENCODINGS = frozenset({b"", b"json/utf-8"})
 
 
 class MissingPayloadError(LookupError):
@@ -24,6 +24,21 @@ class OpaquePayloadError(ValueError):
 def payload_size(payload: Payload) -> int:
     """Length of the data in bytes, wherever they are."""
     return payload.ref.size_bytes if payload.HasField("ref") else len(payload.data)
+
+
+def nests_too_deep(payload: Payload) -> bool:
+    """Whether a payload with its data is JSON nested deeper than allowed."""
+    data = payload.data
+    if data.count(b"[") + data.count(b"{") <= JSON_DEPTH_MAX or _encoding(payload) not in JSON_ENCODINGS:
+        return False
+    try:
+        return too_deep(data)
+    except ValueError:
+        return False  # it is no JSON
+
+
+def _encoding(payload: Payload) -> bytes:
+    return payload.metadata.get("encoding", b"") if payload.metadata else b""
 
 
 def payload_hash(payload: Payload) -> bytes:
@@ -92,9 +107,13 @@ class PayloadBag:
 
 
 def _decode(payload: Payload) -> object:
-    encoding = payload.metadata.get("encoding", b"") if payload.metadata else b""
+    encoding = _encoding(payload)
     if encoding == b"text/markdown":
-        return payload.data.decode()
+        try:
+            return payload.data.decode()
+        except UnicodeDecodeError as error:
+            message = f"a payload with encoding 'text/markdown' is no UTF-8: {error}"
+            raise OpaquePayloadError(message) from error
     if encoding not in JSON_ENCODINGS:
         message = f"a payload with encoding {encoding.decode(errors='replace')!r} cannot be read by expressions"
         raise OpaquePayloadError(message)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from holdfast.v1.errors_pb2 import ErrorReason
 
-__all__ = ["Refused", "field_path"]
+__all__ = ["Refused", "field_path", "limit_exceeded"]
 
 
 def field_path(field: str, path: str) -> str:
@@ -33,3 +33,13 @@ class Refused(Exception):
         self.message = message
         self.metadata = dict(metadata or {})
         self.violations = violations
+
+
+def limit_exceeded(what: str, limit: str, value: int, actual: int, field: str = "") -> Refused:
+    """LIMIT_EXCEEDED: `what` has `actual`, more than a limit of that name allows; `field` is the faulty one, if any."""
+    said = f"has {actual}; the limit {limit} is {value}"
+    facts = {"limit": limit, "value": str(value), "actual": str(actual)}
+    if field:
+        facts["field"] = field
+    violations = ((field, said),) if field else ()
+    return Refused(ErrorReason.ERROR_REASON_LIMIT_EXCEEDED, f"{what} {said}", facts, violations)

@@ -21,3 +21,5 @@ class EngineSettings:
     """Signals a run may hold that nothing has taken."""
     gate_body_bytes: int = 256 * 1024
     """Largest rendered body of a gate."""
+    history_bytes: int = 1024 * MIB
+    """Size of a run's history above which it takes on nothing new: no signals, no pauses, no more attempts."""

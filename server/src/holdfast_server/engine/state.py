@@ -206,6 +206,8 @@ class RunState:
     seq: int = 0
     time_us: int = 0
     """Time of the last event."""
+    history_bytes: int = 0
+    """Size of all events."""
     run_epoch: int = 1
     packed_input: bytes | None = None
     output: Payload | None = None

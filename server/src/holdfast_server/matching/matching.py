@@ -12,6 +12,7 @@ from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.task_pb2 import QueueSummary, Task, WorkerInfo, WorkerSummary
 from holdfast.v1.worker_service_pb2 import HeldState, HeldTask
 from holdfast_server.clock import Clocks
+from holdfast_server.engine.refusal import limit_exceeded
 from holdfast_server.matching import summaries
 from holdfast_server.matching.details import HeartbeatDetails
 from holdfast_server.matching.handing import Handing
@@ -76,6 +77,8 @@ class Matching:
         self._attempts_us = clocks.attempts.now_us
         self._begun = self._draining = self._closed = False
         self._stirred_us: int | None = None
+        self._parked = 0
+        self._settings = settings
         self._workers = Workers(tokens, settings.lease_us)
         self._details = HeartbeatDetails(settings.details_bytes)
         self._handing = Handing(owner, self._details, self._attempts_us, settings)
@@ -204,14 +207,18 @@ class Matching:
 
         Raises:
             SessionSuperseded: A newer process uses the worker's id.
+            Refused: LIMIT_EXCEEDED if too many polls are parked, or see `present`.
         """
         worker, at, answer = self._take(namespace, info, queue, handlers, slots_total)
         if at is None or answer.tasks or park_timeout_us <= 0:
             return answer.tasks
+        if self._parked >= self._settings.parked_polls:
+            raise limit_exceeded("the server", "parked_polls", self._settings.parked_polls, self._parked + 1)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         poll = ParkedPoll(worker, at, worker.serving[at], self._clock_us() + park_timeout_us, future)
         self._handing.park(poll)
         self._arm()
+        self._parked += 1
         try:
             return (await future).tasks
         except asyncio.CancelledError:
@@ -222,6 +229,7 @@ class Matching:
             self._arm()
             raise
         finally:
+            self._parked -= 1
             if poll.open:
                 self._handing.unpark(poll)
 
@@ -240,6 +248,7 @@ class Matching:
 
         Raises:
             SessionSuperseded: A newer process uses the worker's id.
+            Refused: LIMIT_EXCEEDED if it is new, and too many others are known.
         """
         worker = self._seen(namespace, info, self._clock_us())
         self._arm()
@@ -406,6 +415,9 @@ class Matching:
     def _seen(self, namespace: str, info: WorkerInfo, now_us: int) -> Worker:
         worker = self._workers.get(namespace, info.id)
         if worker is None:
+            most = self._settings.workers
+            if len(self._workers) >= most:
+                raise limit_exceeded("the server", "workers", most, len(self._workers) + 1, "worker.id")
             worker = self._add_worker(namespace, info, now_us)
         elif worker.info.session_id != info.session_id:
             if info.session_id in worker.past_sessions:
@@ -443,6 +455,10 @@ class Matching:
         if worker.slots_total != slots_total:
             worker.slots_total = slots_total
             self._handing.slots_changed(worker)
+        if self._handing.known_queue(namespace, queue) not in worker.serving:
+            most = self._settings.worker_queues
+            if len(worker.serving) >= most:
+                raise limit_exceeded(f"worker {info.id!r}", "worker_queues", most, len(worker.serving) + 1, "queue")
         at = self._handing.queue(namespace, queue)
         answer = self._handing.take(worker, at, at.enlist(worker, served), now_us)
         worker.freed = 0

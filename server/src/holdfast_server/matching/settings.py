@@ -24,5 +24,11 @@ class MatchingSettings:
     a task's weight is known only once it is handed out."""
     returns: int = 2
     """How often an attempt goes back to its queue unused because its worker turned out not to have it."""
+    workers: int = 10_000
+    """Workers known at once."""
+    worker_queues: int = 100
+    """Queues one worker serves."""
+    parked_polls: int = 10_000
+    """Polls that wait for tasks at once."""
     details_bytes: int = 256 * MIB
     """Heartbeat details kept over all runs; the longest unchanged go first."""

@@ -124,6 +124,9 @@ class Workers:
         worker.open = False
         del self._by_id[worker.namespace, worker.info.id]
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._by_id.values())
 

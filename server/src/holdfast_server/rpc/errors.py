@@ -208,15 +208,16 @@ def mapped(
 def streamed(
     method: Callable[[Any, Request, Context], AsyncGenerator[Answer, None]],
 ) -> Callable[[Any, Request, Context], AsyncIterator[Answer]]:
-    """Wraps a method with a stream of answers so that refusals become statuses."""
+    """Wraps a method with a stream of answers so that refusals become statuses; it takes one of its service's seats."""
 
     @wraps(method)
     async def call(self: Any, request: Request, context: Context) -> AsyncIterator[Answer]:
         try:
             check_read(request)
-            async with aclosing(method(self, request, context)) as answers:
-                async for answer in answers:
-                    yield answer
+            with self.seats.one():
+                async with aclosing(method(self, request, context)) as answers:
+                    async for answer in answers:
+                        yield answer
         except aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - faults go to the log, and the caller gets a clean status

@@ -39,6 +39,7 @@ class GateService(GateServiceServicer):
         self._reading = parts.reading
         self._changes = parts.changes
         self._validator = parts.validator
+        self.seats = parts.seats
         self._open_gates = OpenGates(parts.runtime)
 
     @mapped

@@ -15,7 +15,9 @@ from holdfast.v1.actor_pb2 import Actor, ActorKind
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.payload_pb2 import JsonValue, Payload
 from holdfast_server.engine.durations import LONGEST_US
-from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.json_values import JSON_DEPTH_MAX, nesting
+from holdfast_server.engine.payloads import nests_too_deep
+from holdfast_server.engine.refusal import Refused, limit_exceeded
 from holdfast_server.rpc.errors import Context
 
 __all__ = ["Limits", "Validator", "actor_of"]
@@ -52,6 +54,7 @@ class Limits:
     history_page_size: int = 10_000
     worker_info_chars: int = 256
     actor_chars: int = ACTOR_CHARS
+    open_calls: int = 10_000
 
 
 class EnumOfContract(Protocol):
@@ -87,9 +90,7 @@ def invalid(field: str, message: str) -> Refused:
 
 def over(field: str, limit: str, value: int, actual: int) -> Refused:
     """A field over a limit."""
-    message = f"has {actual}; the limit {limit} is {value}"
-    facts = {"limit": limit, "value": str(value), "actual": str(actual), "field": field}
-    return Refused(ErrorReason.ERROR_REASON_LIMIT_EXCEEDED, f"{field} {message}", facts, ((field, message),))
+    return limit_exceeded(field, limit, value, actual, field)
 
 
 class Validator:
@@ -156,6 +157,8 @@ class Validator:
             message = f"has {size} bytes; the limit payload_bytes is {limit}"
             facts = {"limit": "payload_bytes", "value": str(limit), "actual": str(size), "field": field}
             raise Refused(ErrorReason.ERROR_REASON_PAYLOAD_TOO_LARGE, f"{field} {message}", facts, ((field, message),))
+        if nests_too_deep(value):
+            raise over(field, "json_depth", JSON_DEPTH_MAX, nesting(value.data))
         return value
 
     def note(self, field: str, value: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from holdfast.v1.run_pb2 import RunOutcome
+from holdfast_server.engine.refusal import limit_exceeded
 
 __all__ = ["Closer", "Closers"]
 
@@ -11,25 +12,41 @@ Closer = Callable[[RunOutcome | None], None]
 
 
 class Closers:
-    """Those who wait, by namespace and run id."""
+    """Those who wait, by namespace and run id.
 
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str], list[Closer]] = {}
+    Args:
+        limit: how many may wait.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting: dict[tuple[str, str], dict[Closer, None]] = {}
+        self._count = 0
 
     def add(self, namespace: str, run_id: str, closer: Closer) -> None:
-        """Someone waits for a run."""
-        self._waiting.setdefault((namespace, run_id), []).append(closer)
+        """Someone waits for a run.
+
+        Raises:
+            Refused: LIMIT_EXCEEDED.
+        """
+        if self._count >= self._limit:
+            raise limit_exceeded("the server", "waits", self._limit, self._count + 1)
+        self._waiting.setdefault((namespace, run_id), {})[closer] = None
+        self._count += 1
 
     def drop(self, namespace: str, run_id: str, closer: Closer) -> bool:
         """Someone waits no longer; answers whether nobody had told him yet."""
-        waiting = self._waiting.get((namespace, run_id), [])
+        waiting = self._waiting.get((namespace, run_id), {})
         if closer not in waiting:
             return False
-        waiting.remove(closer)
+        del waiting[closer]
+        self._count -= 1
         if not waiting:
             del self._waiting[namespace, run_id]
         return True
 
     def take(self, namespace: str, run_id: str) -> list[Closer]:
         """Everybody who waits for a run; they are to be told now."""
-        return self._waiting.pop((namespace, run_id), [])
+        waiting = self._waiting.pop((namespace, run_id), {})
+        self._count -= len(waiting)
+        return list(waiting)

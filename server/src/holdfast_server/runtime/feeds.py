@@ -31,13 +31,13 @@ class Subscription:
     def restart(self) -> None:
         """Goes on from now, after a snapshot that begins now."""
         self.position = self._feed.change
-        self.wake.clear()
+        self._feed.sleeps(self)
 
     def take(self, limit: int = 1_000) -> list[Key]:
         """Keys that changed since the position, oldest change first; moves the position behind them."""
         keys, self.position = self._feed.since(self.position, limit)
         if self.position >= self._feed.change:
-            self.wake.clear()
+            self._feed.sleeps(self)
         return keys
 
     def close(self) -> None:
@@ -58,7 +58,9 @@ class Feed:
         self._limit = limit
         self._changes: OrderedDict[Key, int] = OrderedDict()
         self._forgotten = 0
-        self._listeners: list[Subscription] = []
+        self._listeners: dict[Subscription, None] = {}
+        self._asleep: dict[Subscription, None] = {}
+        """Those to be woken by the next change; who is awake looks by itself, so that a change costs one look."""
         self.change = 0
 
     def note(self, key: Key) -> None:
@@ -72,17 +74,26 @@ class Feed:
         self._changes.move_to_end(key)
         if len(self._changes) > self._limit:
             _key, self._forgotten = self._changes.popitem(last=False)
-        for listener in self._listeners:
-            listener.wake.set()
+        if self._asleep:
+            for listener in self._asleep:
+                listener.wake.set()
+            self._asleep.clear()
+
+    def sleeps(self, subscription: Subscription) -> None:
+        """A listener has seen all there is, and waits for more."""
+        subscription.wake.clear()
+        self._asleep[subscription] = None
 
     def subscribe(self, cursor: str) -> tuple[Subscription, bool]:
         """A listener from a cursor, and whether the cursor was known; if not, a snapshot has to come first."""
         epoch, _, number = cursor.rpartition(".")
         known = epoch == self._cursor_epoch and number.isdigit() and self._forgotten <= int(number) <= self.change
         subscription = Subscription(self, int(number) if known else self.change)
-        self._listeners.append(subscription)
+        self._listeners[subscription] = None
         if known and subscription.position < self.change:
             subscription.wake.set()
+        else:
+            self.sleeps(subscription)
         return subscription, known
 
     def cursor(self, subscription: Subscription) -> str:
@@ -107,4 +118,5 @@ class Feed:
 
     def remove(self, subscription: Subscription) -> None:
         """Forgets a listener."""
-        self._listeners.remove(subscription)
+        del self._listeners[subscription]
+        self._asleep.pop(subscription, None)

@@ -33,7 +33,7 @@ class Watcher:
 
     __slots__ = ("_limit", "events", "lagging", "wake")
 
-    def __init__(self, limit: int = 10_000) -> None:
+    def __init__(self, limit: int = 1_000) -> None:
         self._limit = limit
         self.events: list[HistoryEvent] = []
         self.lagging = False

@@ -24,11 +24,15 @@ class PayloadCache:
         self._kept_bytes = 0
         self._pinned: dict[bytes, Payload] = {}
         self._pins: Counter[bytes] = Counter()
+        self.pinned_bytes = 0
+        """Data that the disk does not have yet."""
 
     def pin(self, digest: bytes, payload: Payload) -> None:
         """Keeps a payload until `unpin`, because the disk does not have it yet."""
         self._pins[digest] += 1
-        self._pinned[digest] = payload
+        if digest not in self._pinned:
+            self._pinned[digest] = payload
+            self.pinned_bytes += len(payload.data)
 
     def unpin(self, digests: Iterable[bytes]) -> None:
         """The disk has them, or nobody will ask for them."""
@@ -36,7 +40,9 @@ class PayloadCache:
             self._pins[digest] -= 1
             if self._pins[digest] <= 0:
                 del self._pins[digest]
-                self._keep(digest, self._pinned.pop(digest))
+                payload = self._pinned.pop(digest)
+                self.pinned_bytes -= len(payload.data)
+                self._keep(digest, payload)
 
     def find(self, digests: Sequence[bytes]) -> dict[bytes, Payload] | None:
         """All of them if all are in memory, else None."""

@@ -41,6 +41,8 @@ from holdfast_server.timers.service import TimerService
 
 __all__ = ["Due", "Runtime", "RuntimeSettings"]
 
+MIB = 1024 * 1024
+
 Due = tuple[int, str, str]
 """What a timer is for: run key, path, and `Timer` or `WAKE`."""
 
@@ -60,6 +62,12 @@ class RuntimeSettings:
     """Seconds after which runs leave that only wait, also when there is room."""
     batch_items: int = 1_000
     """Items in a batch of starts, signals or results."""
+    uncommitted_bytes: int = 256 * MIB
+    """Large payloads that wait for the disk."""
+    waits: int = 100_000
+    """Waits for the end of runs at once."""
+    history_warning_bytes: int = 64 * MIB
+    """Size of a run's history that is worth a line in the log."""
 
 
 class Runtime:
@@ -102,7 +110,7 @@ class Runtime:
         self.payloads = PayloadCache(store)
         self.folder = Folder(store, self.catalog)
         self.residence = Residence(self._committed)
-        self.closers = Closers()
+        self.closers = Closers(settings.waits)
         self.loading = Loading(self)
         self.wakes = Wakes(self)
         self.backlog = Backlog(self)
@@ -141,6 +149,11 @@ class Runtime:
         if not self.health.writable:
             raise Refused(ErrorReason.ERROR_REASON_STORE_UNAVAILABLE, self.health.message)
         self.journal.check_room()
+        limit, actual = self.settings.uncommitted_bytes, self.payloads.pinned_bytes
+        if actual > limit:
+            message = f"{actual} bytes of payloads wait for the disk; the limit uncommitted_bytes is {limit}; try again"
+            facts = {"limit": "uncommitted_bytes", "value": str(limit), "actual": str(actual)}
+            raise Refused(ErrorReason.ERROR_REASON_STORE_UNAVAILABLE, message, facts)
 
     # -- applying commands -------------------------------------------------------------------------------------------
 
@@ -203,6 +216,7 @@ class Runtime:
         entry = self.journal.entry(host)
         before = len(entry.batch.events)
         life_before = (host.state.state, host.state.run_epoch)
+        history_before = host.state.history_bytes
         try:
             decision = decide(
                 host.state,
@@ -231,6 +245,13 @@ class Runtime:
             # A run that is retried and fails again at once is FAILED as before, and not the same.
             if (host.state.state, host.state.run_epoch) != life_before:
                 self.state_changed(host)
+            if history_before <= self.settings.history_warning_bytes < host.state.history_bytes:
+                log.warning(
+                    "the history of a run is large",
+                    run_id=host.state.run_id,
+                    history_bytes=host.state.history_bytes,
+                    limit_bytes=self.settings.engine.history_bytes,
+                )
         elif not before:
             self.journal.forget(host, 0)
         return decision

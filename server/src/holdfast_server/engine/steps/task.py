@@ -3,9 +3,10 @@
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.history_pb2 import StepAttemptFailed, StepStarted
-from holdfast_server.engine import failures, on_error as rules, outcomes, rendering, state as st
+from holdfast_server.engine import failures, growth, on_error as rules, outcomes, rendering, state as st
 from holdfast_server.engine.commands import CompleteTask, FailTask, ReturnTask, StartTask, StopTask
 from holdfast_server.engine.effects import Timer
+from holdfast_server.engine.json_values import JSON_DEPTH_MAX, nesting
 from holdfast_server.engine.plan import StepPlan
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.state import RunState, Scope, StepRecord
@@ -49,13 +50,27 @@ def complete(turn: Turn, command: CompleteTask) -> None:
     scope, step, record = held(turn.run, command.path, command.attempt)
     failure = outcomes.check_output(turn, step, command.output)
     if failure is not None:
-        too_large = failure.type == failures.PAYLOAD_TOO_LARGE
-        reason = ErrorReason.ERROR_REASON_PAYLOAD_TOO_LARGE if too_large else ErrorReason.ERROR_REASON_OUTPUT_SCHEMA
-        turn.rejection = Refused(reason, failure.message, {"step_path": command.path})
+        turn.rejection = _rejection(turn, command, failure)
         attempt_failed(turn, scope, step, record, failure)
         return
     answered_by = record.handler if record.fallback_rule else ""
     outcomes.succeed(turn, scope, step, command.output, attempt=command.attempt, answered_by=answered_by)
+
+
+def _rejection(turn: Turn, command: CompleteTask, failure: Failure) -> Refused:
+    """What a worker is told of an output that does not fit."""
+    facts = {"step_path": command.path}
+    output = command.output
+    reason = ErrorReason.ERROR_REASON_OUTPUT_SCHEMA
+    if failure.type == failures.PAYLOAD_TOO_LARGE and output is not None:
+        reason = ErrorReason.ERROR_REASON_PAYLOAD_TOO_LARGE
+        most, actual = turn.settings.payload_bytes, len(output.data)
+        facts |= {"limit": "payload_bytes", "value": str(most), "actual": str(actual), "field": "results.output"}
+    elif failure.type == failures.LIMIT_EXCEEDED and output is not None:
+        reason = ErrorReason.ERROR_REASON_LIMIT_EXCEEDED
+        most, actual = JSON_DEPTH_MAX, nesting(output.data)
+        facts |= {"limit": "json_depth", "value": str(most), "actual": str(actual), "field": "results.output"}
+    return Refused(reason, failure.message, facts)
 
 
 def fail(turn: Turn, command: FailTask) -> None:
@@ -115,6 +130,10 @@ def attempt_failed(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord,
     too_late = bool(record.schedule_to_close_us) and due_us >= record.schedule_to_close_us
     if delay_us is None or too_late:
         rules.give_up(turn, scope, step, failure)
+        return
+    full = growth.no_more_attempts(turn.run, turn.settings, failure)
+    if full is not None:
+        rules.give_up(turn, scope, step, full)
         return
     turn.emit(
         "step_attempt_failed",

@@ -6,6 +6,7 @@ from holdfast.v1 import run_service_pb2 as pb
 from holdfast.v1.run_pb2 import RunState, RunSummary, WaitingReason
 from holdfast.v1.run_service_pb2_grpc import RunServiceServicer
 from holdfast_server.engine.times import timestamp_us
+from holdfast_server.rpc.seats import Seats
 from holdfast_server.rpc.validation import Validator
 from holdfast_server.runtime.changes import Changes
 from holdfast_server.runtime.reading import Reading
@@ -25,6 +26,7 @@ class Parts:
     changes: Changes
     reading: Reading
     validator: Validator
+    seats: Seats
 
 
 class Base(RunServiceServicer):
@@ -36,6 +38,7 @@ class Base(RunServiceServicer):
         self.changes = parts.changes
         self.reading = parts.reading
         self.validator = parts.validator
+        self.seats = parts.seats
 
     def wants_data(self, view: int) -> bool:
         """Whether large payloads are to be given with their data."""

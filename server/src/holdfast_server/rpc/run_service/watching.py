@@ -24,6 +24,10 @@ PARK_US = 60_000_000
 FLUSH_S = 0.1
 """Watchers of many runs get changes at most this often: people read them."""
 CLOSED_LIMIT = 100
+UNSENT_MAX = 1_000
+"""Answers of a WaitRuns stream that may lie ready before its next request is read."""
+SHOWN_MAX = 100_000
+"""Runs a WatchRuns stream remembers having sent. One that sent more sends every change, matching or not."""
 
 
 class WatchingMethods(Base):
@@ -47,9 +51,15 @@ class WatchingMethods(Base):
         if outcome is None:
             try:
                 async with asyncio.timeout(park_us / 1e6):
-                    await self.runtime.health.sleep(ended)
-            except (TimeoutError, Refused):
+                    with self.seats.one():
+                        await self.runtime.health.sleep(ended)
+            except TimeoutError:
+                if not outcomes:
+                    return pb.WaitRunResponse(closed=False)
+            except Refused as refused:
                 # A server that goes down has no time to park; whoever asks again is told.
+                if refused.reason != ErrorReason.ERROR_REASON_DRAINING:
+                    raise
                 if not outcomes:
                     return pb.WaitRunResponse(closed=False)
             finally:
@@ -142,6 +152,9 @@ class WatchingMethods(Base):
                     async for answer in self._snapshot(namespace, request.filter, limit, subscription, shown):
                         yield answer
                     continue
+                if len(shown) > SHOWN_MAX:
+                    shown.clear()
+                    known = True
                 runs, deleted = await self._changed(namespace, request.filter, subscription, shown, resumed=known)
                 await self.runtime.journal.durable()
                 pieces = [pb.WatchRunsResponse(runs=piece, live=True) for piece in in_pieces(runs, plain_bytes)]
@@ -252,6 +265,7 @@ class _Waits:
         self._outcomes: list[RunOutcome] = []
         self._errors: list[ItemError] = []
         self._waiting: dict[tuple[str, str], Closer] = {}
+        self._room = asyncio.Event()
         self._ended = False
         self._fault: Exception | None = None
 
@@ -264,6 +278,10 @@ class _Waits:
                 self._methods.validator.batch("run_ids", len(request.run_ids))
                 for run_id in request.run_ids:
                     await self._add(namespace, run_id)
+                    while len(self._outcomes) + len(self._errors) > UNSENT_MAX:
+                        # Whoever does not read is not read from either.
+                        self._room.clear()
+                        await self._room.wait()
         except (Refused, StoreError) as error:
             self._fault = error
         finally:
@@ -317,6 +335,7 @@ class _Waits:
         outcomes: Sequence[RunOutcome] = next(in_pieces(self._outcomes, filled_bytes, 1_000), [])
         answer = pb.WaitRunsResponse(outcomes=outcomes, errors=errors)
         del self._outcomes[: len(outcomes)]
+        self._room.set()
         return answer
 
     def close(self) -> None:
