@@ -13,7 +13,8 @@ from holdfast import Client, Workflow, run_filter
 from holdfast.client import RunHandle
 from holdfast.errors import RunNotFoundError
 from holdfast.testing.processes import ServerProcess
-from holdfast_server.app import Server, wall_clock_us
+from holdfast_server.app import Server
+from holdfast_server.clock import Clocks, wall_clock_us
 from holdfast_server.config import ServerConfig
 from holdfast_server.runtime import deleting
 from holdfast_server.runtime.retention import Retention
@@ -35,7 +36,7 @@ class World:
 
     @property
     def runtime(self) -> Runtime:
-        return self.server._runtime
+        return self.server.runtime
 
     async def register(self, name: str, retention: str | None = None) -> None:
         """Registers a workflow that waits for `go`."""
@@ -70,7 +71,7 @@ async def world(path: Path, **settings: Any) -> AsyncIterator[World]:
         return wall_clock_us() + (made[0].ahead_us if made else 0)
 
     config = ServerConfig(listen="127.0.0.1:0", database=str(path), drain_s=1.0, **settings)
-    server = Server(config, cast("Store", store), clock_us)
+    server = Server(config, cast("Store", store), Clocks.system(clock_us))
     await server.start()
     try:
         await server._retention.stop()
