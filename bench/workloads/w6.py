@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from bench.outside import Outside
@@ -31,7 +32,7 @@ class Sequential:
 
     Attributes:
         seconds: Median time from start to result.
-        decile_ratio: Median over the runs of the time the last tenth of the steps took, divided by that of the first.
+        decile_ratio: Median over the runs of how long a step took in the last tenth, divided by that in the first.
         bytes_per_step: What the database grew by, after a checkpoint, divided by the steps.
         steps_per_s: Steps of a run divided by the median time.
         length: Steps of a run.
@@ -86,7 +87,10 @@ async def measure(client: Client, order: Runs, outside: Outside) -> Sequential:
 
 
 def decile_ratio(history: History) -> float:
-    """Return the time in which the last tenth of the steps succeeded, divided by that of the first tenth."""
-    times = [history.started, *history.steps]
-    tenth = len(history.steps) // 10
-    return (times[-1] - times[-1 - tenth]) / (times[tenth] - times[0])
+    """Return how long a step took in the last tenth of a run, divided by that in the first tenth.
+
+    Both are medians, so that a pause of the disk in one of them does not look like growth.
+    """
+    taken = [later - earlier for earlier, later in pairwise([history.started, *history.steps])]
+    tenth = len(taken) // 10
+    return median(taken[-tenth:]) / median(taken[:tenth])

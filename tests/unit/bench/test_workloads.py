@@ -67,11 +67,13 @@ def test_the_other_workflows_are_valid() -> None:
 
 
 def test_the_tenths_of_a_run_are_compared() -> None:
-    even = History(started=100.0, steps=[101.0 + step for step in range(20)])
-    slower = History(started=0.0, steps=[*(float(step) for step in range(1, 19)), 21.0, 24.0])
+    even = History(started=100.0, steps=[101.0 + step for step in range(30)])
+    slower = History(started=0.0, steps=[*(float(step) for step in range(1, 28)), 30.0, 33.0, 36.0])
+    with_a_pause = History(started=0.0, steps=[*(float(step) for step in range(1, 29)), 99.0, 100.0])
 
     assert decile_ratio(even) == pytest.approx(1.0)
     assert decile_ratio(slower) == pytest.approx(3.0)
+    assert decile_ratio(with_a_pause) == pytest.approx(1.0)
 
 
 def test_a_database_is_measured_with_what_its_log_holds(tmp_path: Path) -> None:
