@@ -73,6 +73,7 @@ class Dice:
             "seconds": (0, 1, 60),
             "nanos": (0, 5_000),
             "token": (b"", b"x" * 60, *tokens),
+            "value": (b"json/utf-8", b"text/markdown", b"bytes", b"\xff"),
         }
         self._words = [*WORDS, *LONG, "1", "[", '{"n": 1}', "input.n", "size(signals)", "bm9uZQ", *runs, *runs]
 
@@ -133,7 +134,7 @@ class Dice:
             entries = getattr(made, field.name)
             value = field.message_type.fields_by_name["value"]
             for _ in range(self.random.randrange(3)):
-                name = self.random.choice(("encoding", "team", "", "A b"))
+                name = self.random.choice(("encoding", "encoding", "team", "", "A b"))
                 if value.message_type is not None:
                     entries[name].CopyFrom(self.message(value.message_type, depth + 1))
                 else:

@@ -1,5 +1,6 @@
 """Everything that reads bytes of others, as functions that take any bytes and raise only if something is wrong."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +25,7 @@ from holdfast_server.engine.number_types import number_type
 from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag, payload_hash
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.schemas import SchemaFaultError, compile_schema
+from holdfast_server.engine.snapshot import SnapshotFormatError, read_snapshot
 from holdfast_server.matching.tokens import TokenInvalidError, Tokens
 from holdfast_server.rpc import paging
 from holdfast_server.runtime.results import command_of
@@ -125,6 +127,9 @@ def schema(data: bytes) -> None:
 def payload(data: bytes) -> None:
     """The data of a payload, and the payload itself as bytes."""
     bag = PayloadBag(None, 64)
+    for encoding in (b"text/markdown", b"\xff"):
+        with contextlib.suppress(OpaquePayloadError):
+            bag.decode(Payload(metadata={"encoding": encoding}, data=data))
     value: object = None
     try:
         value = bag.decode(Payload(data=data))
@@ -155,6 +160,14 @@ def result(data: bytes) -> None:
         command_of(one, "a", 1, 10_000)
     except Refused as refused:
         assert refused.message
+
+
+def snapshot(data: bytes) -> None:
+    """The state of a run as it was written down."""
+    try:
+        read_snapshot(data)
+    except SnapshotFormatError as error:
+        assert str(error) is not None
 
 
 def token(data: bytes) -> None:
@@ -271,6 +284,7 @@ ENTRIES: Final[dict[str, Entry]] = {
         schema,
         payload,
         result,
+        snapshot,
         token,
         page_token,
         duration,

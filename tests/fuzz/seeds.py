@@ -10,8 +10,10 @@ from typing import Final
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.task_pb2 import TaskResult
+from holdfast_server.engine.snapshot import write_snapshot
 from tests.fuzz.entries import SEPARATOR
 from tests.fuzz.hostile import DOCUMENTS, EXPRESSIONS, JSON_TEXTS, RUNNING, SCHEMAS
+from tests.unit.engine.driver import Play, plan_of
 
 __all__ = ["CORPUS", "seeds"]
 
@@ -77,6 +79,10 @@ def seeds(entry: str) -> list[bytes]:
             found = [json.dumps(one).encode() + SEPARATOR + value for one in SCHEMAS for value in values]
         case "payload":
             found = [*JSON_TEXTS, Payload(metadata={"encoding": b"x"}, data=b"1").SerializeToString()]
+        case "snapshot":
+            play = Play(plan_of(RUNNING))
+            play.start(input={"n": 1})
+            found = [write_snapshot(play.run)]
         case "run":
             found = [SEPARATOR.join(parts) for parts in RUNS]
         case _:

@@ -1,6 +1,7 @@
 """Starting runs: once for each request, with ids and keys that are what they say."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -17,9 +18,11 @@ from holdfast.errors import (
     WorkflowNotFoundError,
 )
 from holdfast.testing.processes import ServerProcess
+from holdfast.v1.operations_service_pb2 import GetServerInfoRequest
 from holdfast.v1.run_pb2 import RunState, WaitingReason
 from holdfast.v1.run_service_pb2 import OnConflict, StartRunRequest, StartRunsRequest
 from holdfast.v1.signal_pb2 import Signal
+from holdfast.v1.workflow_service_pb2 import RegisterWorkflowRequest
 from tests.integration.raw import Stubs, json_payload, refused, refused_item
 
 WAITS = """
@@ -321,3 +324,19 @@ steps: [{name: hold, wait: {signal: go}}]
 async def test_many_runs_at_once(client: Client) -> None:
     await register(client)
     assert await asyncio.gather(*(client.run("at-once", number) for number in range(500))) == list(range(500))
+
+
+@pytest.mark.asyncio
+async def test_a_batch_of_large_runs_lets_others_go_on_meanwhile(stubs: Stubs) -> None:
+    steps = [{"name": f"s{number}", "compute": {}} for number in range(900)]
+    hold = {"name": "hold", "gate": {"title": "Hold"}}
+    source = json.dumps({"name": "large", "steps": [hold, *steps]})
+    await stubs.workflows.RegisterWorkflow(RegisterWorkflowRequest(source=source))
+    before = (await stubs.operations.GetServerInfo(GetServerInfoRequest())).open_runs
+    starts = [StartRunRequest(workflow="large")] * 60
+    batch = asyncio.ensure_future(stubs.runs.StartRuns(StartRunsRequest(starts=starts)))
+    seen = set()
+    while not batch.done():
+        seen.add((await stubs.operations.GetServerInfo(GetServerInfoRequest())).open_runs - before)
+    assert all(one.HasField("accepted") for one in (await batch).results)
+    assert seen & set(range(1, 60))

@@ -172,7 +172,7 @@ def test_the_limit_of_signals_counts_those_along_with_the_start() -> None:
         play.start(signals=(("go", 1), ("go", 2), ("go", 3)))
 
     assert caught.value.reason == ErrorReason.ERROR_REASON_LIMIT_EXCEEDED
-    assert caught.value.metadata == {"limit": "unconsumed_signals", "value": "2", "actual": "3"}
+    assert caught.value.metadata == {"limit": "unconsumed_signals", "value": "2", "actual": "3", "field": "signal"}
 
 
 def test_start_is_no_command_for_a_run_that_exists() -> None:

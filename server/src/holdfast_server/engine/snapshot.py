@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_args
 
 import msgspec
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from holdfast_server.engine.plan import Plan
 from holdfast_server.engine.state import RunState, Scope
@@ -113,8 +113,8 @@ class Snapshot:
     """
 
     def __init__(self, content: _Content) -> None:
-        self._content = content
-        self._fields = {name: _RUN_DECODERS[name].decode(raw) for name, raw in content.run.items()}
+        self._fields = _decoded(content.run, _RUN_DECODERS)
+        self._scopes = {prefix: _decoded(raws, _SCOPE_DECODERS) for prefix, raws in content.scopes.items()}
         self.namespace: str = self._fields["namespace"]
         self.workflow = content.workflow
         self.version = content.version
@@ -126,8 +126,7 @@ class Snapshot:
             plan: the one that was named.
         """
         run = RunState(plan=plan, **self._fields)
-        for prefix, raws in self._content.scopes.items():
-            values = {name: _SCOPE_DECODERS[name].decode(raw) for name, raw in raws.items()}
+        for prefix, values in self._scopes.items():
             run.scopes[prefix] = Scope(prefix=prefix, block=plan.block, **values)
         return run
 
@@ -136,12 +135,16 @@ def read_snapshot(data: bytes) -> Snapshot:
     """What `write_snapshot` wrote.
 
     Raises:
-        SnapshotFormatError: it is of another format.
+        SnapshotFormatError: it is of another format, or damaged.
     """
     try:
         content = _CONTENT.decode(data)
-    except msgspec.DecodeError as error:
+        if content.format == FORMAT:
+            return Snapshot(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, DecodeError, LookupError) as error:
         raise SnapshotFormatError(str(error)) from error
-    if content.format != FORMAT:
-        raise SnapshotFormatError(content.format.hex())
-    return Snapshot(content)
+    raise SnapshotFormatError(content.format.hex())
+
+
+def _decoded(raws: dict[str, msgspec.Raw], decoders: dict[str, "msgspec.msgpack.Decoder[Any]"]) -> dict[str, Any]:
+    return {name: decoder.decode(raws[name]) for name, decoder in decoders.items()}

@@ -85,13 +85,14 @@ class Catalog:
             # A newer one may have been registered while the disk was read.
             self._latest[namespace, name] = max(row.version, self._latest.get((namespace, name), 0))
         key = (namespace, name, row.version)
-        plan = self._plans.get(key)
-        if plan is None:
+        if key not in self._plans:
             definition = WorkflowDefinition.FromString(row.definition)
-            plan = self._plans[key] = compile_plan(definition, row.version, row.definition_hash)
+            # The largest take a second.
+            plan = await asyncio.to_thread(compile_plan, definition, row.version, row.definition_hash)
+            self._plans.setdefault(key, plan)
             if len(self._plans) > self._limit:
                 self._plans.popitem(last=False)
-        return plan
+        return self._plans[key]
 
     async def row(self, namespace: str, name: str, version: int) -> VersionRow:
         """A version as stored; 0 means the latest.

@@ -42,6 +42,8 @@ from holdfast_server.timers.service import TimerService
 __all__ = ["Due", "Runtime", "RuntimeSettings"]
 
 MIB = 1024 * 1024
+EVENTS_AT_ONCE = 1_000
+"""Events that a batch makes before it lets others go on."""
 
 Due = tuple[int, str, str]
 """What a timer is for: run key, path, and `Timer` or `WAKE`."""
@@ -121,6 +123,7 @@ class Runtime:
         self.last_key = 0
         self.on_done: Callable[[], None] = _nothing
         self._background: set[asyncio.Task[None]] = set()
+        self._unbroken = 0
 
     @property
     def busy(self) -> bool:
@@ -154,6 +157,16 @@ class Runtime:
             message = f"{actual} bytes of payloads wait for the disk; the limit uncommitted_bytes is {limit}; try again"
             facts = {"limit": "uncommitted_bytes", "value": str(limit), "actual": str(actual)}
             raise Refused(ErrorReason.ERROR_REASON_STORE_UNAVAILABLE, message, facts)
+
+    def made(self, events: int) -> None:
+        """Counts events since the last chance of others, see `let_others`."""
+        self._unbroken += events
+
+    async def let_others(self) -> None:
+        """Lets others go on once many events were made: a batch of large items must not keep everybody waiting."""
+        if self._unbroken > EVENTS_AT_ONCE:
+            self._unbroken = 0
+            await asyncio.sleep(0)
 
     # -- applying commands -------------------------------------------------------------------------------------------
 
@@ -238,6 +251,7 @@ class Runtime:
             self.mending.quarantine(host, error)
             raise quarantined(host) from error
         if decision.first_seq:
+            self.made(host.state.seq - decision.first_seq + 1)
             if host.on_disk is not OnDisk.HOT:
                 self._revive(host)
             entry.effects.extend(decision.effects)

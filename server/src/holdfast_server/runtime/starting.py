@@ -146,6 +146,8 @@ class Starter:
                 known = await self._known([item for item in items if _needs_look_up(item.request)])
             for item in items:
                 request = item.request
+                if not request.key:  # else who has the key must be who had it when that was looked up
+                    await self._runtime.let_others()
                 plan = plans[request.namespace, request.workflow, request.version]
                 try:
                     item.answer = self._start_one(item, plan, known, actor)
@@ -311,6 +313,7 @@ class Starter:
         bag = PayloadBag(None, runtime.settings.engine.inline_bytes)
         mark = RequestMark(id=request.request_id, hash=item.hash) if request.request_id else None
         run, decision = start_run(plan, command, now_us, runtime.entropy, bag, runtime.settings.engine, actor, mark)
+        runtime.made(run.seq)
         if existing is not None:
             # Only now that the new run is known to be right.
             reason = f"replaced by run {run_id!r}, which has the same key {request.key!r}"

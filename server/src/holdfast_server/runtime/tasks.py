@@ -155,6 +155,7 @@ class Tasks:
         rejected: list[tuple[int, Refused]] = []
         taken: list[tuple[int, RunHost]] = []
         for position, result in enumerate(results):
+            await self._runtime.let_others()
             try:
                 refusal = await self._settle_one(present, position, result, taken)
             except Refused as refused:

@@ -37,6 +37,7 @@ class ChangingMethods(Base):
         self.validator.batch("signals", len(request.signals))
         applied: list[Changed | Refused] = []
         for signal in request.signals:
+            await self.runtime.let_others()
             try:
                 applied.append(await self._signal(signal, context))
             except Refused as refused:
