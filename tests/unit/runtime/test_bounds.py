@@ -1,14 +1,20 @@
 """What callers who wait and watch can pile up is bounded, and a change costs the same however many look on."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from holdfast.v1.history_pb2 import HistoryEvent
 from holdfast.v1.payload_pb2 import Payload
+from holdfast.v1.run_pb2 import RunOutcome
+from holdfast.v1.run_service_pb2 import WaitRunsRequest
 from holdfast_server.engine.refusal import Refused
+from holdfast_server.rpc.run_service.watching import UNSENT_MAX, _Waits
 from holdfast_server.rpc.seats import Seats
+from holdfast_server.rpc.validation import Limits, Validator
 from holdfast_server.runtime.closers import Closer, Closers
 from holdfast_server.runtime.feeds import Feed
 from holdfast_server.runtime.host import Watcher
@@ -113,3 +119,39 @@ def test_large_payloads_that_wait_for_the_disk_are_counted_once() -> None:
     cache.unpin([b"1"])
     assert cache.pinned_bytes == 0
     assert asyncio.run(cache.load([b"1", b"2"])) == {b"1": one, b"2": other}
+
+
+class AtOnce:
+    """What a WaitRuns stream asks; every run has ended long ago."""
+
+    def __init__(self) -> None:
+        self.validator = Validator(Limits(), lambda name: name == "default")
+        self.runtime = SimpleNamespace(health=SimpleNamespace(sleep=asyncio.Event.wait), closers=Closers(10))
+
+    async def on_close(self, _namespace: str, run_id: str, _closer: Closer) -> RunOutcome:
+        return RunOutcome(run_id=run_id)
+
+
+@pytest.mark.asyncio
+async def test_who_does_not_read_the_ends_of_runs_is_not_read_from_either() -> None:
+    named = 0
+
+    async def requests() -> AsyncIterator[WaitRunsRequest]:
+        nonlocal named
+        while named < 5_000:
+            named += 500
+            yield WaitRunsRequest(run_ids=[f"r{number}" for number in range(named - 500, named)])
+
+    methods: Any = AtOnce()
+    waits = _Waits(methods)
+    reader = asyncio.ensure_future(waits.read(requests()))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert named == UNSENT_MAX + 500
+
+    ended: list[str] = []
+    while (answer := await waits.next()) is not None:
+        ended += [one.run_id for one in answer.outcomes]
+        assert named - len(ended) <= UNSENT_MAX + 500
+    await reader
+    assert ended == [f"r{number}" for number in range(5_000)]
