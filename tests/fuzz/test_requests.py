@@ -9,12 +9,17 @@ from google.protobuf.descriptor import MethodDescriptor
 from holdfast import Client
 from holdfast.v1.operations_service_pb2 import GetServerInfoRequest, HealthState
 from tests.fuzz.calling import SORTS, Caller, sound_requests
-from tests.fuzz.dice import METHODS, Dice
+from tests.fuzz.dice import METHODS, Dice, path_of
 from tests.fuzz.hostile import RUNNING
 from tests.integration.raw import RawWorker, Stubs
 
 ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "10"))
 SEED = int(os.environ.get("FUZZ_SEED", "7"))
+
+
+def test_every_method_has_a_sound_request() -> None:
+    missing = {path_of(method) for method in METHODS} - sound_requests("r", "r", b"").keys()
+    assert not missing, "add them to sound_requests in tests/fuzz/calling.py"
 
 
 @pytest.mark.asyncio
