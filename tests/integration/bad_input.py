@@ -17,6 +17,7 @@ from holdfast.v1 import (
 from holdfast.v1.definition_pb2 import Decision
 from holdfast.v1.payload_pb2 import JsonValue, Payload, PayloadRef
 from holdfast.v1.signal_pb2 import Signal
+from holdfast.v1.step_action_pb2 import FailStep, RetryStep, SkipStep, StepActionRequest
 from holdfast.v1.task_pb2 import TaskResult, WorkerInfo
 from holdfast_server.rpc import paging
 from tests.integration.raw import MIB, Stubs, json_payload
@@ -32,7 +33,9 @@ signals: [{name: go, schema: {type: object, required: [word]}}, {name: other}]
 queries: [{name: word, expression: "input.n"}]
 steps:
   - {name: ask, gate: {title: Ask, decisions: [APPROVE, REJECT], response_schema: {type: [object, "null"]}}}
-  - {name: hold, wait: {signal: go}}
+  - name: hold
+    wait: {signal: go}
+    output_schema: {type: object, properties: {word: {type: string}}}
 """
 WORKED = """
 name: worked
@@ -75,6 +78,10 @@ class World:
         request = gates.DecideGateRequest(run_id=self.held, step_path="ask", decision=decision, **named)  # type: ignore[arg-type]
         return await self.stubs.gates.DecideGate(request)
 
+    def act(self, step_path: str, run_id: str = "", **fields: object) -> Awaitable[object]:
+        named = {"run_id": run_id or self.held, "step_path": step_path} | fields
+        return self.stubs.runs.StepAction(StepActionRequest(**named))  # type: ignore[arg-type]
+
     def get(self, run_id: str, **fields: object) -> Awaitable[object]:
         return self.stubs.runs.GetRun(runs.GetRunRequest(run_id=run_id, **fields))  # type: ignore[arg-type]
 
@@ -106,6 +113,7 @@ BIG = Payload(data=b'"' + b"x" * (4 * MIB) + b'"')
 REF = Payload(ref=PayloadRef(sha256=b"x" * 32, size_bytes=1))
 NEGATIVE = Duration(seconds=-1)
 AGES = Duration(seconds=200 * 365 * 86_400)
+RETRY = RetryStep()
 NEVER = Timestamp(seconds=-1)
 
 
@@ -329,6 +337,36 @@ CHANGES: list[Row] = [
         lambda w: w.stubs.gates.ListGates(gates.ListGatesRequest(page_token="x")),
         "PAGE_TOKEN_INVALID",
         "page_token",
+    ),
+    ("no action", lambda w: w.act("hold"), "INVALID_REQUEST", "action"),
+    ("action on no step", lambda w: w.act("", retry=RETRY), "INVALID_REQUEST", "step_path"),
+    ("action on an unknown step", lambda w: w.act("nope", retry=RETRY), "STEP_NOT_FOUND", "step_path"),
+    ("action on a long path", lambda w: w.act("x" * 1_025, retry=RETRY), "INVALID_REQUEST", "step_path"),
+    ("retry of what has no attempt", lambda w: w.act("hold", retry=RETRY), "ILLEGAL_STATE", "step_path"),
+    ("action on a closed run", lambda w: w.act("only", w.closed, retry=RETRY), "RUN_CLOSED", "run_id"),
+    ("action on nobody", lambda w: w.act("only", "nobody", retry=RETRY), "RUN_NOT_FOUND", "run_id"),
+    ("long note of an action", lambda w: w.act("hold", retry=RETRY, note="x" * 16_385), "LIMIT_EXCEEDED", "note"),
+    ("large output", lambda w: w.act("hold", skip=SkipStep(output=BIG)), "PAYLOAD_TOO_LARGE", "skip.output"),
+    ("output by reference", lambda w: w.act("hold", skip=SkipStep(output=REF)), "INVALID_REQUEST", "skip.output"),
+    (
+        "output that is no JSON at a gate",
+        lambda w: w.act("ask", skip=SkipStep(output=Payload(data=b"{"))),
+        "OUTPUT_SCHEMA",
+        "skip.output",
+    ),
+    (
+        "output against its schema",
+        lambda w: w.act("hold", skip=SkipStep(output=json_payload({"word": 1}))),
+        "OUTPUT_SCHEMA",
+        "skip.output.word",
+    ),
+    ("reserved type", lambda w: w.act("hold", fail=FailStep(type="Lost")), "INVALID_REQUEST", "fail.type"),
+    ("long type", lambda w: w.act("hold", fail=FailStep(type=LONG)), "LIMIT_EXCEEDED", "fail.type"),
+    (
+        "long message",
+        lambda w: w.act("hold", fail=FailStep(message="x" * 16_385)),
+        "LIMIT_EXCEEDED",
+        "fail.message",
     ),
     ("no decision", lambda w: w.decide(0), "INVALID_REQUEST", "decision"),
     ("unknown decision", lambda w: w.decide(99), "INVALID_REQUEST", "decision"),

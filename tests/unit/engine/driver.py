@@ -124,7 +124,8 @@ class Play:
             assert not batch.events
             assert self.run == self._folded
             raise
-        return self._accept(decision, bag)
+        path = command.path if isinstance(command, c.CompleteTask | c.FailTask | c.StopTask) else ""
+        return self._accept(decision, bag, path)
 
     def take(self, path: str, worker: str = "w1") -> list[HistoryEvent]:
         """Hands the waiting attempt of a step to a worker."""
@@ -175,6 +176,11 @@ class Play:
         )
         assert not fields
         return self.do(command, by)
+
+    def skip(self, path: str, output: object = None, note: str = "", by: str = "ops") -> list[HistoryEvent]:
+        """An operator gives the output of a step."""
+        value = payload(output) if output is not None else None
+        return self.do(c.SkipStep(path, value, note), by)
 
     def elapse(self, seconds: float) -> list[HistoryEvent]:
         """Lets time pass; timers fire when they are due."""
@@ -249,7 +255,8 @@ class Play:
     def _bag(self, hashes: list[bytes]) -> PayloadBag:
         return PayloadBag({digest: self.stored[digest] for digest in hashes}, self.settings.inline_bytes)
 
-    def _accept(self, decision: engine.Decision, bag: PayloadBag) -> list[HistoryEvent]:
+    def _accept(self, decision: engine.Decision, bag: PayloadBag, path: str = "") -> list[HistoryEvent]:
+        """Takes over what a decision made; `path` is that of a result: matching forgets its task before the effects."""
         self.stored.update(bag.new)
         self.rejection = decision.rejection
         written = HistoryBatch.FromString(decision.batch.SerializeToString())
@@ -257,10 +264,8 @@ class Play:
         assert decision.first_seq == (made[0].seq if made else 0)
         for event in made:
             self._follow(event)
-        for event in made:
-            if event.WhichOneof("body") in ("step_attempt_failed", "step_succeeded", "step_failed"):
-                # Matching forgets a task when its result is taken, before effects are performed.
-                self.outside.drop_task(getattr(event, event.WhichOneof("body") or "").path)
+        if path:
+            self.outside.drop_task(path)
         self.outside.perform(self.run, decision.effects)
         if not any(event.WhichOneof("body") == "step_started" for event in made):
             self._check()

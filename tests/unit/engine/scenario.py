@@ -194,6 +194,17 @@ class _Player:
     def do_terminate(self, reason: str = "") -> list[HistoryEvent]:
         return self.play.do(c.Terminate(reason), "ops")
 
+    def do_retry_step(self, path: str, note: str = "") -> list[HistoryEvent]:
+        return self.play.do(c.RetryStep(path, note), "ops")
+
+    def do_skip_step(self, path: str, output: object = None, note: str = "", raw: str = "") -> list[HistoryEvent]:
+        if raw:  # data that are no JSON
+            return self.play.do(c.SkipStep(path, Payload(data=raw.encode()), note), "ops")
+        return self.play.skip(path, output, note)
+
+    def do_fail_step(self, path: str, kind: str = "", message: str = "", note: str = "") -> list[HistoryEvent]:
+        return self.play.do(c.FailStep(path, kind, message, note), "ops")
+
     def do_retry(self, note: str = "") -> list[HistoryEvent]:
         return self.play.do(c.Retry(note), "ops")
 

@@ -60,7 +60,7 @@ def test_over_it_what_would_let_it_grow_is_refused() -> None:
     made = play()
     limit(made, 10)
 
-    for command in (c.SendSignal("more", None), c.Pause()):
+    for command in (c.SendSignal("more", None), c.Pause(), c.RetryStep("work")):
         with pytest.raises(Refused, match="history_bytes"):
             made.do(command)
     for decision, fields in (("EDIT", {"value": {"n": 2}}), ("DELEGATE", {"to": Approvers(principals=["eve"])})):

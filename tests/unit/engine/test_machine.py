@@ -17,6 +17,7 @@ from holdfast.v1.run_pb2 import StepState
 from holdfast_server.engine import commands as c, failures, state as st
 from holdfast_server.engine.effects import Timer
 from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.steps import task
 from tests.unit.engine.driver import Play
 from tests.unit.engine.graphs import definitions
 
@@ -145,6 +146,27 @@ class EngineMachine(RuleBasedStateMachine):
     )
     def operate(self, command: c.Command) -> None:
         self._may(lambda: self.play.do(command, "ops"))
+
+    @rule(pick=PICK, action=some.sampled_from(("retry", "skip", "fail", "fail")), value=VALUES)
+    def act(self, pick: int, action: str, value: object) -> None:
+        play = self.play
+        path = _chosen(self._steps(*StepState.values()), pick)
+        before, attempt, was_open = play.state(path), play.record(path).attempt, play.run.open
+        match action:
+            case "retry":
+                made = self._may(lambda: play.do(c.RetryStep(path), "ops"))
+                assert not made or before in (st.RUNNING, st.BACKING_OFF, st.IN_REVIEW)
+            case "skip":
+                made = self._may(lambda: play.skip(path, value))
+                assert not made or play.state(path) == st.SUCCEEDED
+            case _:
+                made = self._may(lambda: play.do(c.FailStep(path, "Fatal"), "ops"))
+                assert not made or play.state(path) == st.FAILED
+                assert bool(made) == (was_open and before not in st.FINAL), "an open step can always be let fail"
+        if made and before in st.HELD:
+            late = self._may(lambda: play.do(c.CompleteTask(path, attempt, None)))
+            assert not late, "a result of an attempt that an operator gave up is never taken"
+            assert not task.settled(play.run, path, attempt, play.record(path).lease)
 
     # -- time and crashes --------------------------------------------------------------------------------------------
 

@@ -15,13 +15,16 @@ __all__ = [
     "Command",
     "CompleteTask",
     "DecideGate",
+    "FailStep",
     "FailTask",
     "FireTimer",
     "Pause",
     "Resume",
     "Retry",
+    "RetryStep",
     "ReturnTask",
     "SendSignal",
+    "SkipStep",
     "Start",
     "StartTask",
     "StopTask",
@@ -120,6 +123,33 @@ class DecideGate:
 
 
 @dataclass(slots=True)
+class RetryStep:
+    """An operator begins the next attempt of a step now."""
+
+    path: str
+    note: str = ""
+
+
+@dataclass(slots=True)
+class SkipStep:
+    """An operator gives the output of a step."""
+
+    path: str
+    output: Payload | None = None
+    note: str = ""
+
+
+@dataclass(slots=True)
+class FailStep:
+    """An operator lets a step fail."""
+
+    path: str
+    type: str = ""
+    message: str = ""
+    note: str = ""
+
+
+@dataclass(slots=True)
 class Pause:
     """Let nothing new start."""
 
@@ -164,6 +194,9 @@ Command = (
     | FireTimer
     | SendSignal
     | DecideGate
+    | RetryStep
+    | SkipStep
+    | FailStep
     | Pause
     | Resume
     | Cancel

@@ -6,7 +6,6 @@ be folded again from what is on disk.
 """
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -24,15 +23,15 @@ from holdfast.v1.history_pb2 import (
     TimerKind,
 )
 from holdfast.v1.payload_pb2 import JsonValue, Payload
-from holdfast_server.engine import blocks, commands as c, growth, large, reopening, state as st
+from holdfast_server.engine import acting, blocks, commands as c, growth, large, reopening, state as st
 from holdfast_server.engine.effects import Effect, Timer, TimerSet, standing
 from holdfast_server.engine.expressions import ExpressionError
+from holdfast_server.engine.fitting import check_schema
 from holdfast_server.engine.json_values import encode
 from holdfast_server.engine.kept import packed
-from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag, payload_size
+from holdfast_server.engine.payloads import OpaquePayloadError, PayloadBag
 from holdfast_server.engine.plan import Plan
-from holdfast_server.engine.refusal import Refused, field_path
-from holdfast_server.engine.schemas import Schema
+from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.settings import EngineSettings
 from holdfast_server.engine.state import RunState, new_scope
 from holdfast_server.engine.steps import deciding, gate, review, sleep, task, wait
@@ -192,6 +191,8 @@ def _dispatch(turn: Turn, command: c.Command) -> None:
             _signal(turn, command)
         case c.DecideGate():
             deciding.decide_gate(turn, command)
+        case c.RetryStep() | c.SkipStep() | c.FailStep():
+            acting.act(turn, command)
         case c.Pause() | c.Resume() | c.Cancel() | c.Terminate() | c.Retry():
             _operate(turn, command)
             return
@@ -303,7 +304,7 @@ def _check_signal(
     schema = declared.get(name)
     if schema is not None:
         facts = {"signal": name, "workflow": run.plan.workflow}
-        _check_schema(schema, payload, bag, ErrorReason.ERROR_REASON_SIGNAL_SCHEMA, "signal.payload", facts)
+        check_schema(schema, payload, bag, ErrorReason.ERROR_REASON_SIGNAL_SCHEMA, "signal.payload", facts)
     held = len(run.signals) + more
     if held >= settings.unconsumed_signals and not wait.is_awaited(run, bag, name, payload):
         limit = settings.unconsumed_signals
@@ -315,25 +316,7 @@ def _check_signal(
 def _check_input(plan: Plan, payload: Payload | None, bag: PayloadBag) -> None:
     if plan.input_schema is not None:
         facts = {"workflow": plan.workflow}
-        _check_schema(plan.input_schema, payload, bag, ErrorReason.ERROR_REASON_INPUT_SCHEMA, "input", facts)
-
-
-def _check_schema(
-    schema: Schema,
-    payload: Payload | None,
-    bag: PayloadBag,
-    reason: ErrorReason.ValueType,
-    field: str,
-    facts: Mapping[str, str],
-) -> None:
-    try:
-        faults = schema.check(bag.decode(payload), 0 if payload is None else payload_size(payload))
-    except OpaquePayloadError as error:
-        raise Refused(reason, f"{field}: {error}", facts, ((field, str(error)),)) from error
-    if faults:
-        listed = tuple((field_path(field, fault.path), fault.message) for fault in faults)
-        message = f"{field} does not fit its schema: {listed[0][0]}: {listed[0][1]}"
-        raise Refused(reason, message, facts, listed)
+        check_schema(plan.input_schema, payload, bag, ErrorReason.ERROR_REASON_INPUT_SCHEMA, "input", facts)
 
 
 def _default_attributes(turn: Turn, plan: Plan, payload: Payload | None, body: RunStarted) -> None:

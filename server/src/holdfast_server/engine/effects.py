@@ -242,6 +242,12 @@ def _cancel_requested(_run: RunState, body: Any) -> Iterator[Effect]:
     yield TimerSet(body.path, Timer.FENCE, timestamp_us(body.fence_time))
 
 
+def _action_taken(_run: RunState, body: Any) -> Iterator[Effect]:
+    if body.attempt:
+        yield TaskClosed(body.path)
+    yield TimersCleared(body.path)
+
+
 def _timer_started(_run: RunState, body: Any) -> Iterator[Effect]:
     yield TimerSet(body.path, Timer.SLEEP, timestamp_us(body.due_time))
 
@@ -290,6 +296,7 @@ SOURCES: dict[str, Callable[[RunState, Any], Iterator[Effect]]] = {
     "step_failed": _ended,
     "step_canceled": _ended,
     "step_cancel_requested": _cancel_requested,
+    "step_action_taken": _action_taken,
     "timer_started": _timer_started,
     "wait_opened": _wait_opened,
     "gate_opened": _gate_opened,

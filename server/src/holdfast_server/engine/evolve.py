@@ -42,13 +42,13 @@ from holdfast.v1.history_pb2 import (
     WaitOpened,
 )
 from holdfast.v1.run_pb2 import RunState as RunStateEnum, StepState
+from holdfast.v1.step_action_pb2 import StepActionTaken
 from holdfast_server.engine import failures, large, state as st
 from holdfast_server.engine.kept import kept, packed
 from holdfast_server.engine.plan import Plan, StepPlan
 from holdfast_server.engine.state import (
     BufferedSignal,
     GateRecord,
-    RequestRecord,
     RunState,
     Scope,
     StepRecord,
@@ -57,9 +57,6 @@ from holdfast_server.engine.state import (
 from holdfast_server.engine.times import timestamp_us
 
 __all__ = ["apply", "evolve", "fold", "start_state"]
-
-REMEMBERED_REQUESTS = 1_000
-"""Changes of a run whose request ids are remembered; fixed, because every fold of a history must give the same."""
 
 
 def start_state(plan: Plan, event: HistoryEvent) -> RunState:
@@ -102,9 +99,7 @@ def apply(run: RunState, event: HistoryEvent, name: str, body: Any, seq: int, ti
     run.time_us = time_us
     run.history_bytes += event.ByteSize()
     if event.HasField("request"):
-        run.requests.setdefault(event.request.id, RequestRecord(event.request.hash, seq))
-        if len(run.requests) > REMEMBERED_REQUESTS:
-            del run.requests[next(iter(run.requests))]
+        run.remember(event.request, seq)
     HANDLERS[name](run, event, body)
 
 
@@ -156,30 +151,8 @@ def _reopened(run: RunState, _event: HistoryEvent, body: RunReopened) -> None:
     for scope in run.scopes.values():
         scope.closing = RunStateEnum.RUN_STATE_UNSPECIFIED
         scope.failure = None
-        _reset_scope(scope, {step.index for step in scope.block.steps if scope.path(step) in reset})
+        scope.start_over({step.index for step in scope.block.steps if scope.path(step) in reset})
     large.run_reopened(run)
-
-
-def _reset_scope(scope: Scope, reset: set[int]) -> None:
-    for step in scope.block.steps:
-        record = scope.steps[step.index]
-        if record is None:
-            continue
-        if record.edges is not None:
-            for position, edge in enumerate(step.after):
-                if edge.source in reset:
-                    record.edges[position] = st.UNRESOLVED
-        if step.index in reset:
-            scope.steps[step.index] = StepRecord(
-                attempt=record.attempt,
-                lease=record.lease,
-                packed_input=record.packed_input,
-                input_revision=record.input_revision,
-                revision=record.revision,
-                settled=record.settled,
-                edges=record.edges,
-            )
-            scope.unfinished += 1
 
 
 def _close(run: RunState, state: RunStateEnum.ValueType) -> None:
@@ -366,6 +339,15 @@ def _step_canceled(run: RunState, _event: HistoryEvent, body: StepCanceled) -> N
     _resolve(scope, body.edges)
 
 
+def _step_action_taken(run: RunState, event: HistoryEvent, body: StepActionTaken) -> None:
+    _scope, _step_plan, record = _step(run, body.path)
+    if record.state in st.HELD:
+        # Between attempts, with nobody's result to come: what follows is in the next event of the same transition.
+        record.state = st.BACKING_OFF
+    if record.gate is not None and not record.gate.resolution:
+        record.gate.operator = kept(event.actor)
+
+
 def _timer_started(run: RunState, _event: HistoryEvent, body: TimerStarted) -> None:
     scope, _step_plan, record = _step(run, body.path)
     _activate(scope, record, st.WAITING)
@@ -487,6 +469,7 @@ HANDLERS: dict[str, Callable[[RunState, HistoryEvent, Any], None]] = {
     "step_skipped": _step_skipped,
     "step_canceled": _step_canceled,
     "step_cancel_requested": _step_cancel_requested,
+    "step_action_taken": _step_action_taken,
     "timer_started": _timer_started,
     "timer_fired": _timer_fired,
     "gate_opened": _gate_opened,

@@ -5,7 +5,7 @@ from google.protobuf.duration_pb2 import Duration
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.payload_pb2 import Payload
 
-__all__ = ["RESERVED", "failure", "matches", "of_server", "of_user", "retry_after_us"]
+__all__ = ["RESERVED", "failure", "is_reserved", "matches", "of_server", "of_user", "retry_after_us"]
 
 SCHEDULE_TO_START = "Timeout.ScheduleToStart"
 START_TO_CLOSE = "Timeout.StartToClose"
@@ -19,6 +19,7 @@ EXPRESSION_ERROR = "ExpressionError"
 PAYLOAD_TOO_LARGE = "PayloadTooLarge"
 REJECTED = "Rejected"
 LIMIT_EXCEEDED = "LimitExceeded"
+FAILED_BY_OPERATOR = "FailedByOperator"
 
 RESERVED = frozenset(
     {
@@ -35,6 +36,7 @@ RESERVED = frozenset(
         PAYLOAD_TOO_LARGE,
         "LoopLimit",
         REJECTED,
+        FAILED_BY_OPERATOR,
         "NoSuchSignal",
         "ChildFailed",
         "ChildCanceled",
@@ -68,9 +70,14 @@ def of_server(kind: str) -> bool:
     return kind == LOST or kind.startswith("Timeout.")
 
 
+def is_reserved(kind: str) -> bool:
+    """Whether a failure type is one of the server's own."""
+    return kind in RESERVED or kind.startswith("Timeout.")
+
+
 def of_user(reported: Failure) -> Failure:
     """What is recorded of a failure a worker reports: reserved types are marked as the user's, empty ones named."""
-    if reported.type and reported.type not in RESERVED and not reported.type.startswith("Timeout."):
+    if reported.type and not is_reserved(reported.type):
         return reported
     recorded = Failure()
     recorded.CopyFrom(reported)

@@ -13,7 +13,7 @@ from holdfast_server.engine.state import RunState
 
 __all__ = ["check_command", "no_more_attempts"]
 
-GROWING = (c.SendSignal, c.Pause, c.Retry)
+GROWING = (c.SendSignal, c.Pause, c.Retry, c.RetryStep)
 AGAIN = frozenset({Decision.DECISION_EDIT, Decision.DECISION_DELEGATE, Decision.DECISION_RETRY})
 """Decisions after which a gate or a step begins anew."""
 

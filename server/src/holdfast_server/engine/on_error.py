@@ -19,7 +19,7 @@ __all__ = ["give_up"]
 def give_up(turn: Turn, scope: Scope, step: StepPlan, failure: Failure) -> None:
     """Applies `on_error` to a step that failed and will not be tried again by its retry policy."""
     record = scope.record(step.index)
-    attempt = record.attempt if record.tried else 0
+    attempt = record.last_attempt
     found = None if scope.closing and not step.cleanup else _rule(step, record, failure)
     if found is None:
         outcomes.fail(turn, scope, step, failure, attempt=attempt)

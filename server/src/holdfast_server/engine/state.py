@@ -4,10 +4,10 @@ Blocks are held as scopes so that nested ones (maps, loops) are more scopes and 
 into being when something first happens to a step; a missing record means PENDING with no edge resolved.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set as AbstractSet
 from dataclasses import dataclass, field
 
-from holdfast.v1.actor_pb2 import Actor
+from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.definition_pb2 import Approvers
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.gate_pb2 import GateContent, GateDecision, GateReason, Resolution, ResolutionRule
@@ -41,6 +41,9 @@ SKIPPED = StepState.STEP_STATE_SKIPPED
 CANCELED = StepState.STEP_STATE_CANCELED
 
 RETRIED = Resolution.RESOLUTION_RETRIED
+
+REMEMBERED_REQUESTS = 1_000
+"""Changes of a run whose request ids are remembered; fixed, because every fold of a history must give the same."""
 
 FINAL = frozenset({SUCCEEDED, FAILED, SKIPPED, CANCELED})
 """Step states that do not change any more within a run epoch."""
@@ -78,6 +81,8 @@ class GateRecord:
     resolve_us: int = 0
     failure: Failure | None = None
     review_rule: int = 0
+    operator: Actor | None = None
+    """Who ended it by acting on its step."""
 
 
 @dataclass(slots=True)
@@ -137,6 +142,11 @@ class StepRecord:
         return bool(self.handler)
 
     @property
+    def last_attempt(self) -> int:
+        """The last attempt of this run epoch; 0 if there was none."""
+        return self.attempt if self.tried else 0
+
+    @property
     def released(self) -> bool:
         """Whether a review said that a step that never started may start, which a pause may hold back."""
         return self.state == IN_REVIEW and self.gate is not None and self.gate.resolution == RETRIED
@@ -174,6 +184,28 @@ class Scope:
     def path(self, step: StepPlan) -> str:
         """Path of a step's activation."""
         return self.prefix + step.name
+
+    def start_over(self, reset: AbstractSet[int]) -> None:
+        """Lets steps be PENDING again; what is counted on keeps its numbers, and edges out of them are open again."""
+        for step in self.block.steps:
+            record = self.steps[step.index]
+            if record is None:
+                continue
+            if record.edges is not None:
+                for position, edge in enumerate(step.after):
+                    if edge.source in reset:
+                        record.edges[position] = UNRESOLVED
+            if step.index in reset:
+                self.steps[step.index] = StepRecord(
+                    attempt=record.attempt,
+                    lease=record.lease,
+                    packed_input=record.packed_input,
+                    input_revision=record.input_revision,
+                    revision=record.revision,
+                    settled=record.settled,
+                    edges=record.edges,
+                )
+                self.unfinished += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +294,12 @@ class RunState:
     def root(self) -> Scope:
         """The run's own block."""
         return self.scopes[""]
+
+    def remember(self, request: RequestMark, seq: int) -> None:
+        """Notes the request that caused an event, in place of the oldest once there are too many."""
+        self.requests.setdefault(request.id, RequestRecord(request.hash, seq))
+        if len(self.requests) > REMEMBERED_REQUESTS:
+            del self.requests[next(iter(self.requests))]
 
     def locate(self, path: str) -> tuple[Scope, StepPlan] | None:
         """The scope and step an activation path names; None if there is no such activation."""

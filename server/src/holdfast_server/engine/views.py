@@ -12,7 +12,7 @@ from holdfast_server.engine.state import GateRecord, RunState, Scope, StepRecord
 from holdfast_server.engine.steps import deciding, gate as gates
 from holdfast_server.engine.times import timestamp
 
-__all__ = ["Serves", "gate_view", "gates_of", "outcome", "run_view", "summary", "waiting_on"]
+__all__ = ["Serves", "activation_view", "gate_view", "gates_of", "outcome", "run_view", "summary", "waiting_on"]
 
 Serves = Callable[[str, str], bool]
 """Whether some connected worker serves (queue, handler)."""
@@ -172,6 +172,19 @@ def run_view(run: RunState, serves: Serves, quarantined: str = "") -> Run:
     return made
 
 
+def activation_view(run: RunState, path: str) -> Activation:
+    """One activation.
+
+    Raises:
+        KeyError: there is none of that path.
+    """
+    found = run.locate(path)
+    if found is None:
+        raise KeyError(path)
+    scope, step = found
+    return _activation(scope, step, scope.steps[step.index])
+
+
 def _activation(scope: Scope, step: StepPlan, record: StepRecord | None) -> Activation:
     made = Activation(
         path=scope.path(step),
@@ -257,8 +270,9 @@ def _gate(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, gate:
             made.subject_schema.CopyFrom(spec.action.args_schema)
     if gate.resolution:
         made.resolve_time.CopyFrom(timestamp(gate.resolve_us))
-        if gate.rule == 1 and gate.decisions:
-            made.resolved_by.CopyFrom(gate.decisions[-1].actor)
+        resolver = deciding.resolver_of(gate)
+        if resolver is not None:
+            made.resolved_by.CopyFrom(resolver)
     return made
 
 

@@ -69,6 +69,7 @@ CODES: dict[int, grpc.StatusCode] = {
     R.ERROR_REASON_PAGE_TOKEN_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
     R.ERROR_REASON_RUN_QUARANTINED: grpc.StatusCode.FAILED_PRECONDITION,
     R.ERROR_REASON_OUTPUT_SCHEMA: grpc.StatusCode.INVALID_ARGUMENT,
+    R.ERROR_REASON_STEP_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
 }
 """Status of each reason; a test checks that none is missing and that the contract says the same."""
 
@@ -79,6 +80,7 @@ FIELDS: dict[int, str] = {
     R.ERROR_REASON_RUN_CLOSED: "run_id",
     R.ERROR_REASON_GATE_NOT_FOUND: "step_path",
     R.ERROR_REASON_GATE_RESOLVED: "step_path",
+    R.ERROR_REASON_STEP_NOT_FOUND: "step_path",
     R.ERROR_REASON_TOKEN_STALE: "token",
 }
 """Field of the request that names what is not there, or is not in the state it would have to be in."""

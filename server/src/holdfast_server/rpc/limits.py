@@ -7,10 +7,10 @@ from holdfast_server.engine.cel import EXPRESSION_BYTES_MAX, RESULT_CHARS_MAX, R
 from holdfast_server.engine.cel_context import CONTEXT_CHARS_MAX, CONTEXT_VALUES_MAX
 from holdfast_server.engine.cel_work import COLLECTED_MAX, ITERATIONS_MAX, LOOKED_AT_MAX
 from holdfast_server.engine.compile import EDGES_MAX, STEPS_MAX
-from holdfast_server.engine.evolve import REMEMBERED_REQUESTS
 from holdfast_server.engine.json_values import JSON_DEPTH_MAX
 from holdfast_server.engine.schema_work import PATTERNS_MAX, WORK_MAX
 from holdfast_server.engine.schemas import SCHEMA_BYTES_MAX
+from holdfast_server.engine.state import REMEMBERED_REQUESTS
 from holdfast_server.matching.settings import MatchingSettings
 from holdfast_server.rpc.validation import Limits
 from holdfast_server.runtime.results import RESULT_LIMITS

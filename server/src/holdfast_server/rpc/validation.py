@@ -19,6 +19,7 @@ from holdfast_server.engine.json_values import JSON_DEPTH_MAX, nesting
 from holdfast_server.engine.payloads import nests_too_deep
 from holdfast_server.engine.refusal import Refused, limit_exceeded
 from holdfast_server.rpc.errors import Context
+from holdfast_server.runtime.results import RESULT_LIMITS
 
 __all__ = ["Limits", "Validator", "actor_of"]
 
@@ -166,6 +167,13 @@ class Validator:
         size = len(value.encode())
         if size > self.limits.note_bytes:
             raise over(field, "note_bytes", self.limits.note_bytes, size)
+        return value
+
+    def failure_type(self, field: str, value: str) -> str:
+        """A type of a failure, or none."""
+        limit = RESULT_LIMITS["failure_type_chars"]
+        if len(value) > limit:
+            raise over(field, "failure_type_chars", limit, len(value))
         return value
 
     def batch(self, field: str, count: int) -> None:

@@ -57,6 +57,7 @@ HINTS: dict[str, str] = {
     "PAGE_TOKEN_INVALID": "the list changed under the command; repeat it",
     "RUN_QUARANTINED": "see the fault: holdfast run show {run}; its events: holdfast run history {run}",
     "OUTPUT_SCHEMA": "see the step's output schema: holdfast workflow show {workflow} --source",
+    "STEP_NOT_FOUND": "see its steps: holdfast run show {run}",
     # Not reasons of a server: what the transport or the command line itself found.
     "UNAVAILABLE": "start one with: holdfast server (or holdfast dev); or name another: --target HOST:PORT",
     "DEADLINE_EXCEEDED": _AGAIN,

@@ -74,7 +74,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 22
     """The token is not one of this server's. INVALID_ARGUMENT."""
     ERROR_REASON_ILLEGAL_STATE: _ErrorReason.ValueType  # 23
-    """The run's state does not allow the operation. FAILED_PRECONDITION."""
+    """The state of the run, or of the step, does not allow the operation. FAILED_PRECONDITION."""
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 24
     """A limit is exceeded; metadata `limit`, `value` and `actual` tell. RESOURCE_EXHAUSTED or INVALID_ARGUMENT."""
     ERROR_REASON_PAYLOAD_TOO_LARGE: _ErrorReason.ValueType  # 25
@@ -98,7 +98,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RUN_QUARANTINED: _ErrorReason.ValueType  # 34
     """The run is quarantined after a fault; its metadata `detail` tells. FAILED_PRECONDITION."""
     ERROR_REASON_OUTPUT_SCHEMA: _ErrorReason.ValueType  # 35
-    """The result does not fit the step's output schema and was recorded as a failure. INVALID_ARGUMENT."""
+    """The output does not fit the step's output schema. A worker's result was recorded as a failure; what an operator gives
+    changes nothing. INVALID_ARGUMENT.
+    """
+    ERROR_REASON_STEP_NOT_FOUND: _ErrorReason.ValueType  # 36
+    """The run has no step of that path. NOT_FOUND."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is why a request was refused. Values are added, never renamed."""
@@ -150,7 +154,7 @@ ERROR_REASON_TOKEN_STALE: ErrorReason.ValueType  # 21
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 22
 """The token is not one of this server's. INVALID_ARGUMENT."""
 ERROR_REASON_ILLEGAL_STATE: ErrorReason.ValueType  # 23
-"""The run's state does not allow the operation. FAILED_PRECONDITION."""
+"""The state of the run, or of the step, does not allow the operation. FAILED_PRECONDITION."""
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 24
 """A limit is exceeded; metadata `limit`, `value` and `actual` tell. RESOURCE_EXHAUSTED or INVALID_ARGUMENT."""
 ERROR_REASON_PAYLOAD_TOO_LARGE: ErrorReason.ValueType  # 25
@@ -174,7 +178,11 @@ ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 33
 ERROR_REASON_RUN_QUARANTINED: ErrorReason.ValueType  # 34
 """The run is quarantined after a fault; its metadata `detail` tells. FAILED_PRECONDITION."""
 ERROR_REASON_OUTPUT_SCHEMA: ErrorReason.ValueType  # 35
-"""The result does not fit the step's output schema and was recorded as a failure. INVALID_ARGUMENT."""
+"""The output does not fit the step's output schema. A worker's result was recorded as a failure; what an operator gives
+changes nothing. INVALID_ARGUMENT.
+"""
+ERROR_REASON_STEP_NOT_FOUND: ErrorReason.ValueType  # 36
+"""The run has no step of that path. NOT_FOUND."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

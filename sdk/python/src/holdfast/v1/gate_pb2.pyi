@@ -93,9 +93,9 @@ class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution
     RESOLUTION_RETRIED: _Resolution.ValueType  # 4
     """Review: try again."""
     RESOLUTION_SKIPPED: _Resolution.ValueType  # 5
-    """Review: go on with an output given by a person."""
+    """Review or operator: go on with an output given by a person."""
     RESOLUTION_FAILED: _Resolution.ValueType  # 6
-    """Review or deadline: failed."""
+    """Review, deadline or operator: failed."""
 
 class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
     """Resolution is the outcome of a gate."""
@@ -111,9 +111,9 @@ RESOLUTION_RESPONDED: Resolution.ValueType  # 3
 RESOLUTION_RETRIED: Resolution.ValueType  # 4
 """Review: try again."""
 RESOLUTION_SKIPPED: Resolution.ValueType  # 5
-"""Review: go on with an output given by a person."""
+"""Review or operator: go on with an output given by a person."""
 RESOLUTION_FAILED: Resolution.ValueType  # 6
-"""Review or deadline: failed."""
+"""Review, deadline or operator: failed."""
 Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
 
 class _ResolutionRule:
@@ -128,6 +128,8 @@ class _ResolutionRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolu
     """Decisions of people."""
     RESOLUTION_RULE_DEADLINE: _ResolutionRule.ValueType  # 2
     """Its declared deadline rule."""
+    RESOLUTION_RULE_OPERATOR: _ResolutionRule.ValueType  # 3
+    """An operator acted on its step. Never APPROVED, REJECTED or RESPONDED: that is for those who may decide."""
 
 class ResolutionRule(_ResolutionRule, metaclass=_ResolutionRuleEnumTypeWrapper):
     """ResolutionRule is what resolved a gate."""
@@ -138,6 +140,8 @@ RESOLUTION_RULE_DECISION: ResolutionRule.ValueType  # 1
 """Decisions of people."""
 RESOLUTION_RULE_DEADLINE: ResolutionRule.ValueType  # 2
 """Its declared deadline rule."""
+RESOLUTION_RULE_OPERATOR: ResolutionRule.ValueType  # 3
+"""An operator acted on its step. Never APPROVED, REJECTED or RESPONDED: that is for those who may decide."""
 Global___ResolutionRule: _TypeAlias = ResolutionRule  # noqa: Y015
 
 @_typing.final

@@ -14,6 +14,7 @@ from holdfast.v1 import definition_pb2 as _definition_pb2
 from holdfast.v1 import failure_pb2 as _failure_pb2
 from holdfast.v1 import gate_pb2 as _gate_pb2
 from holdfast.v1 import payload_pb2 as _payload_pb2
+from holdfast.v1 import step_action_pb2 as _step_action_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,6 +42,8 @@ class _QueueCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QueueCause
     """A person said RETRY or EDIT in a review."""
     QUEUE_CAUSE_RETURNED: _QueueCause.ValueType  # 4
     """The worker gave it back or was lost by the server; the attempt is not used up."""
+    QUEUE_CAUSE_OPERATOR: _QueueCause.ValueType  # 5
+    """An operator said to try again now."""
 
 class QueueCause(_QueueCause, metaclass=_QueueCauseEnumTypeWrapper):
     """QueueCause is why an attempt was queued."""
@@ -55,6 +58,8 @@ QUEUE_CAUSE_REVIEW: QueueCause.ValueType  # 3
 """A person said RETRY or EDIT in a review."""
 QUEUE_CAUSE_RETURNED: QueueCause.ValueType  # 4
 """The worker gave it back or was lost by the server; the attempt is not used up."""
+QUEUE_CAUSE_OPERATOR: QueueCause.ValueType  # 5
+"""An operator said to try again now."""
 Global___QueueCause: _TypeAlias = QueueCause  # noqa: Y015
 
 class _EdgeResolution:
@@ -229,6 +234,7 @@ class HistoryEvent(_message.Message):
     STEP_SKIPPED_FIELD_NUMBER: _builtins.int
     STEP_CANCELED_FIELD_NUMBER: _builtins.int
     STEP_CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    STEP_ACTION_TAKEN_FIELD_NUMBER: _builtins.int
     TIMER_STARTED_FIELD_NUMBER: _builtins.int
     TIMER_FIRED_FIELD_NUMBER: _builtins.int
     GATE_OPENED_FIELD_NUMBER: _builtins.int
@@ -325,6 +331,10 @@ class HistoryEvent(_message.Message):
         """A running attempt was asked to stop."""
 
     @_builtins.property
+    def step_action_taken(self) -> _step_action_pb2.StepActionTaken:
+        """An operator acted on a step."""
+
+    @_builtins.property
     def timer_started(self) -> Global___TimerStarted:
         """A timer began."""
 
@@ -385,6 +395,7 @@ class HistoryEvent(_message.Message):
         step_skipped: Global___StepSkipped | None = ...,
         step_canceled: Global___StepCanceled | None = ...,
         step_cancel_requested: Global___StepCancelRequested | None = ...,
+        step_action_taken: _step_action_pb2.StepActionTaken | None = ...,
         timer_started: Global___TimerStarted | None = ...,
         timer_fired: Global___TimerFired | None = ...,
         gate_opened: Global___GateOpened | None = ...,
@@ -395,11 +406,11 @@ class HistoryEvent(_message.Message):
         signal_received: Global___SignalReceived | None = ...,
         wait_matched: Global___WaitMatched | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "body", b"body", "gate_decision_recorded", b"gate_decision_recorded", "gate_opened", b"gate_opened", "gate_resolved", b"gate_resolved", "gate_revised", b"gate_revised", "request", b"request", "run_cancel_requested", b"run_cancel_requested", "run_canceled", b"run_canceled", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_reopened", b"run_reopened", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_succeeded", b"run_succeeded", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "signal_received", b"signal_received", "step_attempt_failed", b"step_attempt_failed", "step_cancel_requested", b"step_cancel_requested", "step_canceled", b"step_canceled", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_succeeded", b"step_succeeded", "time", b"time", "timer_fired", b"timer_fired", "timer_started", b"timer_started", "wait_matched", b"wait_matched", "wait_opened", b"wait_opened"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "body", b"body", "gate_decision_recorded", b"gate_decision_recorded", "gate_opened", b"gate_opened", "gate_resolved", b"gate_resolved", "gate_revised", b"gate_revised", "request", b"request", "run_cancel_requested", b"run_cancel_requested", "run_canceled", b"run_canceled", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_reopened", b"run_reopened", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_succeeded", b"run_succeeded", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "signal_received", b"signal_received", "step_action_taken", b"step_action_taken", "step_attempt_failed", b"step_attempt_failed", "step_cancel_requested", b"step_cancel_requested", "step_canceled", b"step_canceled", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_succeeded", b"step_succeeded", "time", b"time", "timer_fired", b"timer_fired", "timer_started", b"timer_started", "wait_matched", b"wait_matched", "wait_opened", b"wait_opened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "body", b"body", "gate_decision_recorded", b"gate_decision_recorded", "gate_opened", b"gate_opened", "gate_resolved", b"gate_resolved", "gate_revised", b"gate_revised", "request", b"request", "run_cancel_requested", b"run_cancel_requested", "run_canceled", b"run_canceled", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_reopened", b"run_reopened", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_succeeded", b"run_succeeded", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "seq", b"seq", "signal_received", b"signal_received", "step_attempt_failed", b"step_attempt_failed", "step_cancel_requested", b"step_cancel_requested", "step_canceled", b"step_canceled", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_succeeded", b"step_succeeded", "time", b"time", "timer_fired", b"timer_fired", "timer_started", b"timer_started", "wait_matched", b"wait_matched", "wait_opened", b"wait_opened"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "body", b"body", "gate_decision_recorded", b"gate_decision_recorded", "gate_opened", b"gate_opened", "gate_resolved", b"gate_resolved", "gate_revised", b"gate_revised", "request", b"request", "run_cancel_requested", b"run_cancel_requested", "run_canceled", b"run_canceled", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_reopened", b"run_reopened", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_succeeded", b"run_succeeded", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "seq", b"seq", "signal_received", b"signal_received", "step_action_taken", b"step_action_taken", "step_attempt_failed", b"step_attempt_failed", "step_cancel_requested", b"step_cancel_requested", "step_canceled", b"step_canceled", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_succeeded", b"step_succeeded", "time", b"time", "timer_fired", b"timer_fired", "timer_started", b"timer_started", "wait_matched", b"wait_matched", "wait_opened", b"wait_opened"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["run_started", "run_paused", "run_resumed", "run_cancel_requested", "run_reopened", "run_succeeded", "run_failed", "run_canceled", "run_terminated", "run_timed_out", "step_queued", "step_started", "step_attempt_failed", "step_succeeded", "step_failed", "step_skipped", "step_canceled", "step_cancel_requested", "timer_started", "timer_fired", "gate_opened", "gate_decision_recorded", "gate_revised", "gate_resolved", "wait_opened", "signal_received", "wait_matched"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["run_started", "run_paused", "run_resumed", "run_cancel_requested", "run_reopened", "run_succeeded", "run_failed", "run_canceled", "run_terminated", "run_timed_out", "step_queued", "step_started", "step_attempt_failed", "step_succeeded", "step_failed", "step_skipped", "step_canceled", "step_cancel_requested", "step_action_taken", "timer_started", "timer_fired", "gate_opened", "gate_decision_recorded", "gate_revised", "gate_resolved", "wait_opened", "signal_received", "wait_matched"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -948,9 +959,11 @@ class StepSucceeded(_message.Message):
     path: _builtins.str
     """Path of the activation."""
     attempt: _builtins.int
-    """Number of the attempt that answered; 0 for kinds without attempts."""
+    """Number of the attempt that answered, or of the last one if somebody answered in its place; 0 if there was none."""
     answered_by: _builtins.str
-    """Who answered in place of the step's own handler: a fallback handler, `value`, or a person. Empty means its own."""
+    """Who answered in place of the step's own handler: a fallback handler, `value`, or a person (at a
+    review, or an operator). Empty means its own.
+    """
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """Its output. Absent means null."""

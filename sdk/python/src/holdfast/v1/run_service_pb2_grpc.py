@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from holdfast.v1 import run_service_pb2 as holdfast_dot_v1_dot_run__service__pb2
+from holdfast.v1 import step_action_pb2 as holdfast_dot_v1_dot_step__action__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -99,6 +100,11 @@ class RunServiceStub(object):
                 '/holdfast.v1.RunService/QueryRun',
                 request_serializer=holdfast_dot_v1_dot_run__service__pb2.QueryRunRequest.SerializeToString,
                 response_deserializer=holdfast_dot_v1_dot_run__service__pb2.QueryRunResponse.FromString,
+                _registered_method=True)
+        self.StepAction = channel.unary_unary(
+                '/holdfast.v1.RunService/StepAction',
+                request_serializer=holdfast_dot_v1_dot_step__action__pb2.StepActionRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_step__action__pb2.StepActionResponse.FromString,
                 _registered_method=True)
         self.PauseRun = channel.unary_unary(
                 '/holdfast.v1.RunService/PauseRun',
@@ -227,6 +233,13 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StepAction(self, request, context):
+        """StepAction acts on one open step of an open run: begins its next attempt now, gives its output, or lets it fail.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PauseRun(self, request, context):
         """PauseRun lets nothing new start. Pausing a paused run changes nothing.
         """
@@ -336,6 +349,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.QueryRun,
                     request_deserializer=holdfast_dot_v1_dot_run__service__pb2.QueryRunRequest.FromString,
                     response_serializer=holdfast_dot_v1_dot_run__service__pb2.QueryRunResponse.SerializeToString,
+            ),
+            'StepAction': grpc.unary_unary_rpc_method_handler(
+                    servicer.StepAction,
+                    request_deserializer=holdfast_dot_v1_dot_step__action__pb2.StepActionRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_step__action__pb2.StepActionResponse.SerializeToString,
             ),
             'PauseRun': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseRun,
@@ -720,6 +738,33 @@ class RunService(object):
             '/holdfast.v1.RunService/QueryRun',
             holdfast_dot_v1_dot_run__service__pb2.QueryRunRequest.SerializeToString,
             holdfast_dot_v1_dot_run__service__pb2.QueryRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StepAction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.RunService/StepAction',
+            holdfast_dot_v1_dot_step__action__pb2.StepActionRequest.SerializeToString,
+            holdfast_dot_v1_dot_step__action__pb2.StepActionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Everything about runs."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from holdfast.v1 import run_service_pb2 as _run_service_pb2
+from holdfast.v1 import step_action_pb2 as _step_action_pb2
 import abc as _abc_1
 
 
@@ -42,6 +43,8 @@ class RunServiceStub:
     """SignalRuns sends many signals; each item has its own result."""
     QueryRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.QueryRunRequest, _run_service_pb2.QueryRunResponse]
     """QueryRun evaluates a query over a run, open or closed. No worker is involved."""
+    StepAction: _aio.UnaryUnaryMultiCallable[_step_action_pb2.StepActionRequest, _step_action_pb2.StepActionResponse]
+    """StepAction acts on one open step of an open run: begins its next attempt now, gives its output, or lets it fail."""
     PauseRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.PauseRunRequest, _run_service_pb2.PauseRunResponse]
     """PauseRun lets nothing new start. Pausing a paused run changes nothing."""
     ResumeRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ResumeRunRequest, _run_service_pb2.ResumeRunResponse]
@@ -161,6 +164,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_run_service_pb2.QueryRunRequest, _abc.Awaitable[_run_service_pb2.QueryRunResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.QueryRunResponse]:
         """QueryRun evaluates a query over a run, open or closed. No worker is involved."""
+
+    @_abc_1.abstractmethod
+    def StepAction(
+        self,
+        request: _step_action_pb2.StepActionRequest,
+        context: _aio.ServicerContext[_step_action_pb2.StepActionRequest, _abc.Awaitable[_step_action_pb2.StepActionResponse]],
+    ) -> _abc.Awaitable[_step_action_pb2.StepActionResponse]:
+        """StepAction acts on one open step of an open run: begins its next attempt now, gives its output, or lets it fail."""
 
     @_abc_1.abstractmethod
     def PauseRun(

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import jsonpatch
 
+from holdfast.v1.actor_pb2 import Actor
 from holdfast.v1.definition_pb2 import Approvers, Decision
 from holdfast.v1.errors_pb2 import ErrorReason
-from holdfast.v1.gate_pb2 import GateContent, Resolution
+from holdfast.v1.gate_pb2 import GateContent, Resolution, ResolutionRule
 from holdfast.v1.history_pb2 import GateDecisionRecorded, GateRevised, ReviseCause
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine.commands import DecideGate
@@ -24,7 +25,7 @@ from holdfast_server.engine.steps import gate as gates, review
 from holdfast_server.engine.times import iso
 from holdfast_server.engine.turn import Turn
 
-__all__ = ["approvers_of", "decide_gate", "decisions_of", "find_gate"]
+__all__ = ["approvers_of", "decide_gate", "decisions_of", "find_gate", "resolver_of"]
 
 PREFIX = len("DECISION_")
 
@@ -56,6 +57,14 @@ def approvers_of(step: StepPlan, gate: GateRecord) -> Approvers:
     if gate.review_rule:
         return step.on_error[gate.review_rule - 1].approvers or Approvers()
     return gates.plan_of(step).spec.approvers
+
+
+def resolver_of(gate: GateRecord) -> Actor | None:
+    """Who resolved a gate; None if its deadline did, or if it is open."""
+    if gate.rule == ResolutionRule.RESOLUTION_RULE_OPERATOR:
+        return gate.operator
+    by_people = gate.rule == ResolutionRule.RESOLUTION_RULE_DECISION and gate.decisions
+    return gate.decisions[-1].actor if by_people else None
 
 
 def decide_gate(turn: Turn, command: DecideGate) -> None:
@@ -95,9 +104,9 @@ def decide_gate(turn: Turn, command: DecideGate) -> None:
 
 def _check_open(run: RunState, record: StepRecord, gate: GateRecord) -> None:
     if gate.resolution:
-        last = gate.decisions[-1] if gate.decisions else None
         resolution = Resolution.Name(gate.resolution)[len("RESOLUTION_") :]
-        by_whom = last.actor.name if last is not None and gate.rule == 1 else "its deadline"
+        resolver = resolver_of(gate)
+        by_whom = resolver.name if resolver is not None else "its deadline"
         when = iso(gate.resolve_us)
         message = f"the gate was {resolution} by {by_whom} at {when}"
         facts = {"decided_by": by_whom, "decided_at": when, "resolution": resolution}

@@ -18,7 +18,16 @@ from holdfast_server.engine.state import GateRecord, Scope, StepRecord
 from holdfast_server.engine.times import iso, timestamp, timestamp_us
 from holdfast_server.engine.turn import Turn
 
-__all__ = ["content_hash", "fire", "plan_of", "resolve_approved", "resolve_rejected", "resolve_responded", "start"]
+__all__ = [
+    "content_hash",
+    "fire",
+    "plan_of",
+    "resolve_approved",
+    "resolve_rejected",
+    "resolve_responded",
+    "skipped_output",
+    "start",
+]
 
 MARKDOWN = {"encoding": b"text/markdown"}
 RESOLUTION_PREFIX = len("RESOLUTION_")
@@ -210,6 +219,25 @@ def _output(turn: Turn, gate: GateRecord, payload: Payload | None) -> bytes:
         "decisions": [_decision(turn, decision) for decision in gate.decisions],
     }
     return encode(value)
+
+
+def skipped_output(turn: Turn, scope: Scope, step: StepPlan, payload: Payload | None, note: str) -> Payload:
+    """The output of a gate that an operator skips, open or not yet: nobody has decided.
+
+    Raises:
+        OpaquePayloadError: the payload cannot be read.
+    """
+    record = scope.steps[step.index]
+    decisions = record.gate.decisions if record is not None and record.gate is not None else []
+    value = {
+        "resolution": "SKIPPED",
+        "payload": turn.bag.decode(payload),
+        "comment": note,
+        "decided_by": None,
+        "decided_at": iso(turn.now_us),
+        "decisions": [_decision(turn, decision) for decision in decisions],
+    }
+    return Payload(data=encode(value))
 
 
 def _decision(turn: Turn, decision: GateDecision) -> dict[str, object]:

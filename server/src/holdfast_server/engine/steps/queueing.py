@@ -7,7 +7,7 @@ from holdfast_server.engine.state import Scope, StepRecord
 from holdfast_server.engine.times import timestamp
 from holdfast_server.engine.turn import Turn
 
-__all__ = ["policy", "queue_fallback", "queue_first", "queue_retry", "queue_returned", "queue_reviewed"]
+__all__ = ["policy", "queue_fallback", "queue_first", "queue_now", "queue_retry", "queue_returned", "queue_reviewed"]
 
 
 def policy(step: StepPlan, record: StepRecord) -> RetryPlan:
@@ -48,6 +48,18 @@ def queue_retry(turn: Turn, scope: Scope, step: StepPlan) -> None:
     _emit(turn, step, body)
 
 
+def queue_now(turn: Turn, scope: Scope, step: StepPlan) -> None:
+    """An attempt an operator asked for, with the handler in force.
+
+    It is the next one of the retry policy, and one more where the policy allows none.
+    """
+    record = scope.record(step.index)
+    body = _again(scope, step, record)
+    body.cause = QueueCause.QUEUE_CAUSE_OPERATOR
+    body.attempts_left = max(record.attempts_left - 1, 0)
+    _emit(turn, step, body)
+
+
 def queue_fallback(turn: Turn, scope: Scope, step: StepPlan, position: int) -> None:
     """The first attempt of the fallback handler of the rule at `position` (from 1).
 
@@ -66,13 +78,21 @@ def queue_fallback(turn: Turn, scope: Scope, step: StepPlan, position: int) -> N
     _emit(turn, step, body)
 
 
-def queue_reviewed(turn: Turn, scope: Scope, step: StepPlan, edited: Payload | None, *, is_edit: bool) -> None:
-    """An attempt a person asked for, with the step's own handler and all its attempts."""
+def queue_reviewed(
+    turn: Turn,
+    scope: Scope,
+    step: StepPlan,
+    edited: Payload | None = None,
+    *,
+    is_edit: bool = False,
+    cause: QueueCause.ValueType = QueueCause.QUEUE_CAUSE_REVIEW,
+) -> None:
+    """An attempt a person asked for at a review, with the step's own handler and all its attempts."""
     record = scope.record(step.index)
     body = _again(scope, step, record)
     body.handler = step.handler
     body.queue = step.queue
-    body.cause = QueueCause.QUEUE_CAUSE_REVIEW
+    body.cause = cause
     body.fallback_rule = 0
     body.attempts_left = (step.retry.max_attempts if step.retry else 1) - 1
     if is_edit:

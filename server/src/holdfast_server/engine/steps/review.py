@@ -3,7 +3,7 @@
 from holdfast.v1.definition_pb2 import Decision
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.gate_pb2 import GateContent, GateReason, Resolution, ResolutionRule
-from holdfast.v1.history_pb2 import GateOpened, GateResolved
+from holdfast.v1.history_pb2 import GateOpened, GateResolved, QueueCause
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine import failures, outcomes, rendering
 from holdfast_server.engine.plan import StepPlan
@@ -12,7 +12,7 @@ from holdfast_server.engine.steps import gate as gates, queueing
 from holdfast_server.engine.times import timestamp
 from holdfast_server.engine.turn import Turn
 
-__all__ = ["carry_out", "decisions_of", "fire", "open_review"]
+__all__ = ["carry_out", "decisions_of", "fire", "open_review", "start_again"]
 
 
 def decisions_of(step: StepPlan) -> tuple[Decision.ValueType, ...]:
@@ -35,7 +35,7 @@ def open_review(turn: Turn, scope: Scope, step: StepPlan, position: int, failure
         content.body.CopyFrom(gates.body_payload(turn, step, text))
     except rendering.StepFault as fault:
         fault.failure.cause.CopyFrom(failure)
-        outcomes.fail(turn, scope, step, fault.failure, attempt=_attempt(scope, step))
+        outcomes.fail(turn, scope, step, fault.failure, attempt=scope.record(step.index).last_attempt)
         return
     if record.input is not None:
         content.subject.CopyFrom(record.input)
@@ -59,7 +59,8 @@ def carry_out(
     """Does what a person decided. Payloads have been checked."""
     if decision == Decision.DECISION_SKIP:
         _resolved(turn, scope, step, Resolution.RESOLUTION_SKIPPED)
-        outcomes.succeed(turn, scope, step, payload, attempt=_attempt(scope, step), answered_by=actor_name or "review")
+        attempt = scope.record(step.index).last_attempt
+        outcomes.succeed(turn, scope, step, payload, attempt=attempt, answered_by=actor_name or "review")
     elif decision == Decision.DECISION_FAIL:
         _fail(turn, scope, step, ResolutionRule.RESOLUTION_RULE_DECISION)
     else:
@@ -72,6 +73,14 @@ def carry_out(
             queueing.queue_first(turn, scope, step, edited)
         else:
             turn.restarts.append((scope, step.index))  # held back by a pause; `released` tells when it goes on
+
+
+def start_again(turn: Turn, scope: Scope, step: StepPlan) -> None:
+    """What RETRY does, said by an operator. The gate is resolved."""
+    if scope.record(step.index).tried:
+        queueing.queue_reviewed(turn, scope, step, cause=QueueCause.QUEUE_CAUSE_OPERATOR)
+    else:
+        turn.restarts.append((scope, step.index))
 
 
 def fire(turn: Turn, scope: Scope, step: StepPlan, record: StepRecord) -> None:
@@ -87,13 +96,7 @@ def _fail(turn: Turn, scope: Scope, step: StepPlan, rule: ResolutionRule.ValueTy
     _resolved(turn, scope, step, Resolution.RESOLUTION_FAILED, rule)
     if failure is None:
         failure = failures.failure(failures.GATE, f"nobody decided on the failure of step {step.name!r}")
-    outcomes.fail(turn, scope, step, failure, attempt=_attempt(scope, step))
-
-
-def _attempt(scope: Scope, step: StepPlan) -> int:
-    """The attempt the review is about; 0 if the step never started."""
-    record = scope.record(step.index)
-    return record.attempt if record.tried else 0
+    outcomes.fail(turn, scope, step, failure, attempt=scope.record(step.index).last_attempt)
 
 
 def _resolved(

@@ -1,4 +1,4 @@
-"""Signals, pause, resume, cancel, terminate, retry, delete."""
+"""Signals, actions on steps, pause, resume, cancel, terminate, retry, delete."""
 
 from typing import Any
 
@@ -6,12 +6,13 @@ import structlog
 
 from holdfast.v1 import run_service_pb2 as pb
 from holdfast.v1.run_pb2 import RunSummary
+from holdfast.v1.step_action_pb2 import StepActionRequest, StepActionResponse
 from holdfast_server.engine import commands as c, views
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.times import timestamp
 from holdfast_server.rpc.errors import Context, item_error, mapped
 from holdfast_server.rpc.run_service.base import Base
-from holdfast_server.rpc.validation import actor_of
+from holdfast_server.rpc.validation import actor_of, invalid
 from holdfast_server.runtime.changes import Changed
 from holdfast_server.runtime.starting import request_hash
 
@@ -60,6 +61,35 @@ class ChangingMethods(Base):
         if request.signal.HasField("payload"):
             payload = self.validator.payload("signal.payload", request.signal.payload)
         return await self._apply(request, c.SendSignal(name, payload), context)
+
+    @mapped
+    async def StepAction(self, request: StepActionRequest, context: Context) -> StepActionResponse:
+        """Acts on one step."""
+        changed = await self._apply(request, self._step_command(request), context)
+        run = changed.state
+        made = StepActionResponse(
+            run=views.summary(run, self.reading.serves(run.namespace)),
+            activation=views.activation_view(run, request.step_path),
+        )
+        await self.runtime.journal.durable()
+        self.changes.check_kept(changed)
+        return made
+
+    def _step_command(self, request: StepActionRequest) -> c.Command:
+        path = self.validator.path("step_path", request.step_path)
+        note = self.validator.note("note", request.note)
+        match request.WhichOneof("action"):
+            case "retry":
+                return c.RetryStep(path, note)
+            case "skip":
+                output = None
+                if request.skip.HasField("output"):
+                    output = self.validator.payload("skip.output", request.skip.output)
+                return c.SkipStep(path, output, note)
+            case "fail":
+                kind = self.validator.failure_type("fail.type", request.fail.type)
+                return c.FailStep(path, kind, self.validator.note("fail.message", request.fail.message), note)
+        raise invalid("action", "is missing: an action is retry, skip or fail")
 
     @mapped
     async def PauseRun(self, request: pb.PauseRunRequest, context: Context) -> pb.PauseRunResponse:

@@ -141,6 +141,11 @@ def _queued(body: Any) -> list[str]:
     return [f"attempt {body.attempt}", f"{body.handler} on {body.queue}", _enum(body, "cause").lower()]
 
 
+def _action(body: Any) -> list[str]:
+    given_up = f"gives up attempt {body.attempt}" if body.attempt else ""
+    return [_enum(body, "action"), given_up, f"“{body.note}”" if body.note else ""]
+
+
 def _decision(body: Any) -> list[str]:
     return [_enum(body, "decision"), f"revision {body.revision}", f"“{body.comment}”" if body.comment else ""]
 
@@ -163,6 +168,7 @@ _DETAILS: dict[str, Callable[[Any], list[str]]] = {
     "step_skipped": lambda b: [_enum(b, "reason")],
     "step_canceled": lambda b: [_enum(b, "cause")],
     "step_cancel_requested": lambda b: [_enum(b, "cause")],
+    "step_action_taken": _action,
     "timer_started": lambda b: [_enum(b, "kind")],
     "timer_fired": lambda b: [_enum(b, "kind")],
     "gate_opened": lambda b: [b.content.title, f"revision {b.revision}"],
