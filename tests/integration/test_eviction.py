@@ -264,3 +264,21 @@ async def test_tasks_that_wait_are_served_in_the_order_of_their_queueing(client:
     assert waited == [handle.run_id for handle in early]
     assert {handle.run_id for handle in late} <= set(order)
     assert set(order[-1:]) <= {*(handle.run_id for handle in late), early[-1].run_id}
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_is_out_comes_back_for_an_action_on_its_step(
+    client: Client, stubs: Stubs, waiting: list[RunHandle]
+) -> None:
+    at = await place(client, stubs)
+    queued = await at.start()
+    await until_hot(stubs, lambda hot: hot == 0)
+    await queued.skip_step("work", "by hand")
+    assert await queued.result() == "by hand"
+    assert await at.worker().poll_once() == []
+    handle = waiting[0]
+    await handle.skip_step("ask", 1)
+    await until_hot(stubs, lambda hot: hot == 0)
+    await handle.skip_step("go", 2)
+    assert await handle.result() == 2
+    assert handle.run_id not in {gate.run_id async for gate in client.gates.list()}

@@ -27,7 +27,7 @@ from holdfast.v1 import failure_pb2
 from holdfast.v1.gate_pb2 import Gate
 from holdfast.v1.history_pb2 import HistoryEvent
 from holdfast.v1.payload_pb2 import Payload
-from holdfast.v1.run_pb2 import Run, RunState, RunSummary
+from holdfast.v1.run_pb2 import Activation, Run, RunState, RunSummary
 from holdfast.v1.run_service_pb2 import CountRunsResponse, RunFilter, WatchRunsResponse
 from holdfast.v1.task_pb2 import QueueSummary, TaskResult, WorkerSummary
 from holdfast.v1.workflow_service_pb2 import Diagnostic, RegisterWorkflowResponse
@@ -90,6 +90,10 @@ async def clients() -> None:
         assert_type(await handle.pause("lunch"), RunSummary)
         assert_type(await handle.retry(), RunSummary)
         assert_type(await handle.delete(), datetime)
+        assert_type(await handle.retry_step("search", "the provider is back"), Activation)
+        assert_type(await handle.skip_step("search", {"a": 1}, note="by hand"), Activation)
+        assert_type(await handle.fail_step("search", "down", type="Provider.Down"), Activation)
+        await handle.skip_step(["search"])  # type: ignore[arg-type]
 
         assert_type(await client.run("report", result_type=Report, key="k"), Report)
         assert_type(await client.run("report", Question(text="why")), Any)

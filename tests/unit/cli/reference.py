@@ -51,6 +51,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run terminate": (f"holdfast run terminate {RUN} --reason 'out of control'",),
     "run retry": (f"holdfast run retry {RUN}",),
     "run delete": (f"holdfast run delete {RUN}",),
+    "step retry": (f"holdfast step retry {RUN} search --note 'the provider is back'",),
+    "step skip": (f"""holdfast step skip {RUN} search --payload '[]' --note 'searched by hand'""",),
+    "step fail": (f"holdfast step fail {RUN} search --type Provider.Down --message 'down until tomorrow'",),
     "gate list": ("holdfast gate list",),
     "gate show": (f"holdfast gate show {RUN}",),
     "gate approve": (

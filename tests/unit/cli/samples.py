@@ -161,6 +161,12 @@ def run() -> Run:
     )
 
 
+def skipped_by_operator() -> Activation:
+    """Return a step an operator gave the output of."""
+    state = StepState.STEP_STATE_SUCCEEDED
+    return Activation(path="search", step="search", state=state, attempt=2, output=payload([]), note="answered by ada")
+
+
 def closed_run() -> Run:
     """Return a run that failed."""
     made = Run(
@@ -265,6 +271,8 @@ def history() -> list[HistoryEvent]:
     add(61, BOB, signal_received={"name": "more", "payload": payload([1, 2])})
     add(61, step_skipped={"path": "revise", "reason": 1})
     add(61, step_failed={"path": "publish_the_report_of_the_year", "attempt": 3, "failure": failure(), "handled": True})
+    add(61.5, BOB, step_action_taken={"path": "read", "action": 2, "attempt": 1, "note": "read by hand"})
+    add(61.5, step_succeeded={"path": "read", "attempt": 1, "answered_by": "bob"})
     add(62, run_succeeded={"output": payload({"pages": 3})})
     return made
 

@@ -28,6 +28,7 @@ def named(stage: Stage) -> Stage:
     stage.answers |= {
         "ListWorkflows": workflows.ListWorkflowsResponse(workflows=[samples.version()]),
         "ListRuns": runs.ListRunsResponse(runs=[samples.summary(), samples.summary(run_id="r-2")]),
+        "GetRun": runs.GetRunResponse(run=samples.run()),
         "ListGates": gates.ListGatesResponse(gates=[samples.gate(), samples.review_gate()]),
     }
     return stage
@@ -44,6 +45,8 @@ def named(stage: Stage) -> Stage:
         ("holdfast run watch r", ["r-2"]),
         ("holdfast gate approve ", [RUN_ID]),
         (f"holdfast gate approve {RUN_ID} m", ["mend"]),
+        (f"holdfast step skip {RUN_ID} ", ["search", "read", "fetch", "review", "mend", "publish"]),
+        (f"holdfast step retry {RUN_ID} re", ["read", "review"]),
         ("holdfast run list --workflow ", ["research-report"]),
         ("holdfast run list --state s", ["succeeded"]),
         ("holdfast run list --waiting NO", ["NO_WORKER"]),

@@ -11,6 +11,7 @@ from holdfast.v1 import (
     workflow_service_pb2 as workflows,
 )
 from holdfast.v1.run_pb2 import RunState
+from holdfast.v1.step_action_pb2 import StepActionResponse
 from tests.unit.cli import samples
 from tests.unit.cli.samples import RUN_ID
 from tests.unit.cli.stage import COLUMNS, Stage
@@ -31,6 +32,7 @@ CASES = {
     "run_watch": ("run", "watch", RUN_ID),
     "run_pause": ("run", "pause", RUN_ID),
     "run_signal": ("run", "signal", RUN_ID, "more", "--payload", "[1]"),
+    "step_skip": ("step", "skip", RUN_ID, "search", "--payload", "[]"),
     "gate_list": ("gate", "list"),
     "gate_show": ("gate", "show", RUN_ID),
     "gate_reject": ("gate", "reject", RUN_ID),
@@ -64,6 +66,7 @@ def fill(stage: Stage) -> None:
         "TerminateRun": runs.TerminateRunResponse(run=samples.summary()),
         "RetryRun": runs.RetryRunResponse(run=samples.summary()),
         "DeleteRun": runs.DeleteRunResponse(delete_time=samples.at(60)),
+        "StepAction": StepActionResponse(run=samples.summary(), activation=samples.skipped_by_operator()),
         "ListGates": gates.ListGatesResponse(gates=[samples.gate(), samples.review_gate(), samples.resolved_gate()]),
         "GetGate": gates.GetGateResponse(gate=samples.gate()),
         "DecideGate": gates.DecideGateResponse(gate=samples.resolved_gate()),

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from holdfast.v1 import run_service_pb2 as runs
 from holdfast.v1.history_pb2 import HistoryEvent
@@ -245,6 +246,45 @@ def test_delete_tells_what_is_gone_and_when(stage: Stage) -> None:
 
     assert told == {"run_id": RUN_ID, "delete_time": samples.at(60).ToJsonString()}
     assert (stage.got("DeleteRun").run_id, bool(stage.got("DeleteRun").request_id)) == (RUN_ID, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "action", "sent"),
+    [
+        (("retry",), "retry", {}),
+        (("skip", "--payload", "[1, 2]"), "skip", {"output": {"data": "WzEsIDJd"}}),
+        (("skip", "-p", "null"), "skip", {}),
+        (
+            ("fail", "-m", "it is down", "--type", "Provider.Down"),
+            "fail",
+            {"type": "Provider.Down", "message": "it is down"},
+        ),
+        (("fail",), "fail", {}),
+    ],
+)
+def test_actions_on_steps_carry_what_and_why_and_show_the_step_afterwards(
+    stage: Stage, arguments: tuple[str, ...], action: str, sent: dict[str, object]
+) -> None:
+    fill(stage)
+    verb, *rest = arguments
+
+    result = stage.call("step", verb, RUN_ID, "search", *rest, "--note", "because", "-o", "json")
+
+    asked = stage.got("StepAction")
+    assert (asked.run_id, asked.step_path, asked.note, bool(asked.request_id)) == (RUN_ID, "search", "because", True)
+    assert asked.WhichOneof("action") == action
+    assert MessageToDict(getattr(asked, action)) == sent
+    shown = json.loads(result.stdout)
+    assert (shown["path"], shown["state"], shown["output"]) == ("search", "SUCCEEDED", [])
+
+
+def test_a_step_that_cannot_be_acted_on_is_told_with_what_to_type_next(stage: Stage) -> None:
+    stage.answers["StepAction"] = Refusal("STEP_NOT_FOUND")
+
+    result = stage.call("step", "skip", "r-1", "nope")
+
+    assert result.exit_code == 1
+    assert "next: see its steps: holdfast run show r-1" in result.stderr
 
 
 def test_signal_carries_its_payload(stage: Stage) -> None:

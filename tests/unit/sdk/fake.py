@@ -26,6 +26,7 @@ from holdfast.v1 import (
 from holdfast.v1.errors_pb2 import ErrorReason, ItemError
 from holdfast.v1.history_pb2 import HistoryEvent
 from holdfast.v1.run_pb2 import RunOutcome, RunState
+from holdfast.v1.step_action_pb2 import StepActionResponse
 
 Context = aio.ServicerContext[Any, Any]
 Answer = Callable[[Any, Context], Awaitable[Any]]
@@ -197,6 +198,7 @@ class _Runs(_Service, run_service_pb2_grpc.RunServiceServicer):
     CountRuns = _unary("CountRuns", runs.CountRunsResponse)
     SignalRun = _unary("SignalRun", runs.SignalRunResponse)
     QueryRun = _unary("QueryRun", runs.QueryRunResponse)
+    StepAction = _unary("StepAction", StepActionResponse)
     PauseRun = _unary("PauseRun", runs.PauseRunResponse)
     ResumeRun = _unary("ResumeRun", runs.ResumeRunResponse)
     CancelRun = _unary("CancelRun", runs.CancelRunResponse)

@@ -25,7 +25,8 @@ from holdfast.errors import (
 from holdfast.v1 import run_service_pb2 as runs
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.payload_pb2 import Payload
-from holdfast.v1.run_pb2 import RunState, RunSummary, WaitingReason
+from holdfast.v1.run_pb2 import Activation, RunState, RunSummary, WaitingReason
+from holdfast.v1.step_action_pb2 import StepActionResponse
 from tests.unit.sdk.fake import QUICK, Context, connected, refuse
 
 SUCCEEDED = RunState.RUN_STATE_SUCCEEDED
@@ -372,3 +373,27 @@ async def test_every_operation_sends_its_text_and_a_request_id() -> None:
     assert (resume.note, terminate.reason, retry.note) == ("back", "enough", "again")
     assert all(len(request.request_id) == 32 for request in (resume, terminate, retry, delete))
     assert (delete.namespace, delete.run_id) == ("default", "r1")
+
+
+@pytest.mark.asyncio
+async def test_actions_on_steps_send_what_and_why_and_give_the_step_back() -> None:
+    async def acted(request: Any, _: Context) -> StepActionResponse:
+        return StepActionResponse(activation=Activation(path=request.step_path))
+
+    async with connected() as (fake, client):
+        fake.answers["StepAction"] = acted
+        handle = client.handle("r1")
+        done = [
+            await handle.retry_step("a", "now"),
+            await handle.skip_step("b", {"n": 1}, request_id="once"),
+            await handle.skip_step("b"),
+            await handle.fail_step("c", "it is down", "Provider.Down", "ticket 7"),
+        ]
+    retry, skip, nothing, fail = fake.got("StepAction")
+
+    assert [one.path for one in done] == ["a", "b", "b", "c"]
+    assert (retry.run_id, retry.step_path, retry.note, retry.WhichOneof("action")) == ("r1", "a", "now", "retry")
+    assert (skip.skip.output.data, skip.request_id) == (b'{"n":1}', "once")
+    assert (nothing.WhichOneof("action"), nothing.skip.HasField("output")) == ("skip", False)
+    assert (fail.fail.type, fail.fail.message, fail.note) == ("Provider.Down", "it is down", "ticket 7")
+    assert len({retry.request_id, nothing.request_id, fail.request_id}) == 3

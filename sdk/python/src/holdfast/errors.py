@@ -39,6 +39,7 @@ __all__ = [
     "RunTimedOutError",
     "SchemaViolationError",
     "ServerError",
+    "StepNotFoundError",
     "UnavailableError",
     "Violation",
     "WorkerError",
@@ -169,6 +170,12 @@ class RunNotFoundError(ServerError):
     reasons = ("RUN_NOT_FOUND",)
 
 
+class StepNotFoundError(ServerError):
+    """The run has no step of that path."""
+
+    reasons = ("STEP_NOT_FOUND",)
+
+
 class RunExistsError(ServerError):
     """The run id is taken."""
 
@@ -199,7 +206,7 @@ class RequestIdReusedError(ServerError):
 
 
 class SchemaViolationError(ServerError):
-    """An input, signal or decision does not fit its schema; `violations` lists every fault."""
+    """An input, output, signal or decision does not fit its schema; `violations` lists every fault."""
 
     reasons = ("INPUT_SCHEMA", "SIGNAL_SCHEMA", "SIGNAL_UNDECLARED", "DECISION_SCHEMA", "OUTPUT_SCHEMA")
 
@@ -283,7 +290,7 @@ class LimitExceededError(ServerError):
 
 
 class IllegalStateError(ServerError):
-    """The run's state does not allow the operation; the message tells which state that is."""
+    """The state of the run, or of the step, does not allow the operation; the message tells which state that is."""
 
     reasons = ("ILLEGAL_STATE", "RUN_QUARANTINED")
 

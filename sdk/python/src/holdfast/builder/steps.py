@@ -98,7 +98,7 @@ class Gate(Step):
     """A gate under construction.
 
     Attributes:
-        resolution: The outcome: `APPROVED`, `REJECTED` or `RESPONDED`.
+        resolution: The outcome: `APPROVED`, `REJECTED` or `RESPONDED`, or `SKIPPED` by an operator.
         payload: The data that came with the deciding decision.
     """
 

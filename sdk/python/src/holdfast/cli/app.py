@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from holdfast.cli import gate, operations, run, worker, workflow
+from holdfast.cli import gate, operations, run, step, worker, workflow
 from holdfast.cli.declaring import group
 from holdfast.cli.environment import Environment
 from holdfast.cli.exits import ExitCode
@@ -19,7 +19,7 @@ HELP = """Durable workflows: start runs, watch them, decide at their gates.
 
 Every command that talks to a server takes --target, --namespace, --actor and --output json, anywhere on the line.
 """
-ORDER = ("dev", "server", "worker", "workflow", "run", "gate", "queue", "info", "admin", "tui")
+ORDER = ("dev", "server", "worker", "workflow", "run", "step", "gate", "queue", "info", "admin", "tui")
 # The class of all errors of usage; typer has no public name for it.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -65,7 +65,7 @@ def _tell(fault: Any) -> int:
 def build_app() -> typer.Typer:
     """Return the app with all commands of this and the other installed distributions."""
     app = group("holdfast", HELP, cls=_Root, version=True)
-    for part in (workflow, run, gate, operations, worker):
+    for part in (workflow, run, step, gate, operations, worker):
         app.add_typer(part.app)
     operations.add_info(app)
     add_plugins(app)

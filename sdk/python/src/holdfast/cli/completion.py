@@ -15,6 +15,7 @@ __all__ = [
     "complete_decision",
     "complete_gate_run",
     "complete_on_conflict",
+    "complete_open_step",
     "complete_run",
     "complete_run_state",
     "complete_step",
@@ -26,6 +27,7 @@ __all__ = [
 TIMEOUT_S = 1.0
 ENTRIES_MAX = 50
 Names = Iterable[tuple[str, str]]
+_FINISHED = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 
 
 def complete_workflow(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -68,6 +70,21 @@ def complete_step(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     async def ask(client: "Client") -> Names:
         page = await client.gates.page(run_id=str(run_id), page_size=ENTRIES_MAX)
         return [(gate.step_path, gate.content.title) for gate in page.gates]
+
+    return _asked(ctx, incomplete, ask) if run_id else []
+
+
+def complete_open_step(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the steps of a run that are not finished."""
+    run_id = ctx.params.get("run")
+
+    async def ask(client: "Client") -> Names:
+        from holdfast.v1.run_pb2 import StepState
+        from holdfast.v1.run_service_pb2 import PayloadView
+
+        run = await client.handle(str(run_id)).get(payload_view=PayloadView.PAYLOAD_VIEW_REFS)
+        states = {one.path: StepState.Name(one.state).removeprefix("STEP_STATE_") for one in run.activations}
+        return [(path, state) for path, state in states.items() if state not in _FINISHED]
 
     return _asked(ctx, incomplete, ask) if run_id else []
 

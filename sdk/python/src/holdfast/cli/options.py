@@ -4,9 +4,15 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli.completion import complete_gate_run, complete_run, complete_step, complete_workflow
+from holdfast.cli.completion import (
+    complete_gate_run,
+    complete_open_step,
+    complete_run,
+    complete_step,
+    complete_workflow,
+)
 
-__all__ = ["Comment", "Full", "GateRun", "Limit", "Note", "Reason", "Run", "Step", "Workflow"]
+__all__ = ["Comment", "Full", "GateRun", "Limit", "Note", "OpenStep", "Reason", "Run", "Step", "Workflow"]
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", autocompletion=complete_run)]
 GateRun = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", autocompletion=complete_gate_run)]
@@ -19,6 +25,7 @@ Step = Annotated[
         autocompletion=complete_step,
     ),
 ]
+OpenStep = Annotated[str, typer.Argument(metavar="STEP", help="Path of the step.", autocompletion=complete_open_step)]
 Workflow = Annotated[
     str, typer.Argument(metavar="WORKFLOW", help="Name of the workflow.", autocompletion=complete_workflow)
 ]

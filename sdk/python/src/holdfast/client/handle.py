@@ -16,7 +16,7 @@ from holdfast.errors import (
     RunTimedOutError,
 )
 from holdfast.v1.history_pb2 import HistoryEvent
-from holdfast.v1.run_pb2 import Run, RunOutcome, RunState, RunSummary
+from holdfast.v1.run_pb2 import Activation, Run, RunOutcome, RunState, RunSummary
 from holdfast.v1.run_service_pb2 import (
     CancelRunRequest,
     DeleteRunRequest,
@@ -33,6 +33,7 @@ from holdfast.v1.run_service_pb2 import (
     WatchRunResponse,
 )
 from holdfast.v1.signal_pb2 import Signal
+from holdfast.v1.step_action_pb2 import FailStep, RetryStep, SkipStep, StepActionRequest
 
 if TYPE_CHECKING:
     from grpc import aio
@@ -205,6 +206,72 @@ class RunHandle:
         request.namespace, request.run_id = connection.namespace, self.run_id
         response = await connection.call(connection.runs.QueryRun, request)
         return self._client.converter.decode(response.result if response.HasField("result") else None, type_)
+
+    async def retry_step(self, step_path: str, note: str = "", *, request_id: str | None = None) -> Activation:
+        """Begin the next attempt of a step now, and return the step as it is then.
+
+        For a step that waits for its next attempt, runs, or is reviewed. A running attempt is given up: its worker is
+        told to stop, and what it still says is not taken.
+
+        Args:
+            step_path: The step.
+            note: Why; kept in the history.
+            request_id: To do it once even if you call again; made for you without.
+
+        Raises:
+            RunClosedError: The run is closed.
+            StepNotFoundError: It has no such step.
+            IllegalStateError: The step is finished, or has no attempt to begin again.
+        """
+        return await self._act(StepActionRequest(retry=RetryStep()), step_path, note, request_id)
+
+    async def skip_step(
+        self, step_path: str, output: object = None, note: str = "", *, request_id: str | None = None
+    ) -> Activation:
+        """Let a step that is not finished succeed with an output, and return it as it is then.
+
+        Args:
+            step_path: The step.
+            output: Its output; of a gate step, the `payload` of its output, whose `resolution` is `SKIPPED`.
+            note: Why; kept in the history.
+            request_id: To do it once even if you call again; made for you without.
+
+        Raises:
+            RunClosedError: The run is closed.
+            StepNotFoundError: It has no such step.
+            IllegalStateError: The step is finished.
+            SchemaViolationError: The output does not fit the step's output schema.
+        """
+        skip = SkipStep(output=self._client.converter.encode_optional(output))
+        return await self._act(StepActionRequest(skip=skip), step_path, note, request_id)
+
+    async def fail_step(
+        self, step_path: str, message: str = "", type: str = "", note: str = "", *, request_id: str | None = None
+    ) -> Activation:
+        """Let a step that is not finished fail for good, and return it as it is then.
+
+        Neither its retry policy nor its `on_error` is looked at; its edges are.
+
+        Args:
+            step_path: The step.
+            message: One sentence for people.
+            type: Type of the failure, none of the server's own; `FailedByOperator` without.
+            note: Why; kept in the history.
+            request_id: To do it once even if you call again; made for you without.
+
+        Raises:
+            RunClosedError: The run is closed.
+            StepNotFoundError: It has no such step.
+            IllegalStateError: The step is finished.
+            InvalidRequestError: The type is one of the server's own.
+        """
+        request = StepActionRequest(fail=FailStep(type=type, message=message))
+        return await self._act(request, step_path, note, request_id)
+
+    async def _act(self, action: StepActionRequest, step_path: str, note: str, request_id: str | None) -> Activation:
+        connection = self._client.connection
+        action.MergeFrom(StepActionRequest(step_path=step_path, note=note, **self._marks(request_id)))
+        return (await connection.call(connection.runs.StepAction, action)).activation
 
     async def pause(self, note: str = "", *, request_id: str | None = None) -> RunSummary:
         """Let nothing new start. Raises `RunClosedError` if the run is closed."""
