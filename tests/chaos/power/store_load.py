@@ -1,0 +1,194 @@
+"""A load on the store alone, and what must be true of every disk it may leave behind.
+
+The load is a list of commits, made one after the other. Each adds an event to the first run, so that a database tells
+how many of them it has: at least as many as were acknowledged, at most as many as were begun, each whole.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from holdfast_server.store.port import Commit, HistoryRow, PayloadRow, RunQuery, RunRow, Store, StoreError, VersionRow
+from holdfast_server.store.sqlite import SqliteStore
+from holdfast_server.store.sqlite.driver import find_driver
+from tests.chaos.power.disk import Mark, Operation
+from tests.store.rows import CANCELED, RUNNING, new_run, stored, update, version
+
+__all__ = ["Acknowledged", "Answer", "Begun", "Contents", "StoreLoad", "check_store", "told"]
+
+FIRST = 1
+"""Key of the run that counts commits."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Mark: a commit was handed to the store."""
+
+    commits: int
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """Mark: the store has answered that a commit is durable."""
+
+    commits: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Mark: what else the store has answered and may not take back."""
+
+    what: str
+    value: object
+
+
+@dataclass
+class Contents:
+    """What a store holds, or has to."""
+
+    runs: dict[int, RunRow] = field(default_factory=dict)
+    history: dict[int, list[HistoryRow]] = field(default_factory=dict)
+    payloads: dict[bytes, bytes] = field(default_factory=dict)
+    versions: list[VersionRow] = field(default_factory=list)
+
+    def take(self, commit: Commit) -> None:
+        """Add a commit."""
+        for run in commit.new_runs:
+            self.runs[run.key] = stored(run)
+        for row in commit.history:
+            self.history.setdefault(row.run_key, []).append(row)
+        self.payloads.update({row.sha256: row.blob for row in commit.payloads})
+        for change in commit.updates:
+            changes = {name: getattr(change, name) for name in change.__dataclass_fields__ if name != "key"}
+            self.runs[change.key] = replace(self.runs[change.key], **changes)
+        self.versions += commit.versions
+
+
+class StoreLoad:
+    """Commits of all kinds, the same for the same seed, however far it was driven before.
+
+    Args:
+        chance: decides what the commits hold.
+        count: how many there are.
+    """
+
+    def __init__(self, chance: random.Random, count: int) -> None:
+        held = Contents()
+        self.commits: list[Commit] = []
+        for number in range(count):
+            commit = _commit(number, held, chance)
+            held.take(commit)
+            self.commits.append(commit)
+        self.hashes = sorted(held.payloads)
+
+    def after(self, commits: int) -> Contents:
+        """What a store holds after so many of them."""
+        contents = Contents()
+        for commit in self.commits[:commits]:
+            contents.take(commit)
+        return contents
+
+    async def drive(self, store: Store, done: int, until: int, mark: Callable[[object], None]) -> None:
+        """Make the commits after the first `done` up to `until`, noting what was begun and answered."""
+        mark(Answer("epoch", await store.next_server_epoch()))
+        mark(Answer("token key", await store.token_key()))
+        for number in range(done + 1, until + 1):
+            mark(Begun(number))
+            await store.commit(self.commits[number - 1])
+            mark(Acknowledged(number))
+            if number % 10 == 0:
+                await store.probe()
+
+    async def read(self, store: Store) -> Contents:
+        """All that a store holds."""
+        query = RunQuery("default", limit=100_000)
+        runs = {row.key: row for row in await store.runs(query)}
+        found = Contents(runs, payloads=await store.payloads(self.hashes))
+        for key in sorted(runs):
+            rows = list(await store.history(key))
+            if rows:
+                found.history[key] = rows
+        found.versions = sorted(await store.versions("default", "research", 0, 10_000), key=lambda row: row.version)
+        return found
+
+
+def _commit(number: int, held: Contents, chance: random.Random) -> Commit:
+    commit = Commit()
+    if number == 0:
+        commit.new_runs.append(new_run(FIRST))
+    open_keys = [key for key, row in held.runs.items() if row.state == RUNNING and key != FIRST]
+    after = {key: rows[-1].first_seq + rows[-1].count for key, rows in held.history.items()}
+
+    def event(key: int, size: int) -> None:
+        first_seq = after.get(key, 1)
+        count = 1 if key == FIRST else chance.randint(1, 3)
+        commit.history.append(HistoryRow(key, first_seq, count, chance.randbytes(size)))
+        after[key] = first_seq + count
+
+    event(FIRST, 20)
+    kind = chance.choice(("starts", "events", "events", "payload", "end", "version", "little"))
+    if kind == "starts":
+        for key in range(max(held.runs, default=FIRST) + 1, max(held.runs, default=FIRST) + chance.randint(2, 6)):
+            commit.new_runs.append(new_run(key, request_id=f"request-{key}", attributes_json='{"a": 1}'))
+            event(key, chance.randint(10, 300))
+    elif kind == "version":
+        commit.versions.append(version(len(held.versions) + 1))
+    elif open_keys and kind != "little":
+        for key in chance.sample(open_keys, min(len(open_keys), chance.randint(1, 5))):
+            event(key, chance.choice((50, 300, 3_000, 9_000)))
+            if kind == "payload":
+                blob = chance.randbytes(chance.randint(9_000, 30_000))
+                commit.payloads.append(PayloadRow(sha256(blob).digest(), blob, key))
+            elif kind == "end":
+                commit.updates.append(update(key, state=CANCELED, last_seq=after[key] - 1, status_message="over"))
+    return commit
+
+
+def told(trace: Sequence[Operation]) -> tuple[int, int, list[Answer]]:
+    """How many commits were acknowledged and begun in a trace, and what else was answered."""
+    marks = [operation.what for operation in trace if isinstance(operation, Mark)]
+    acknowledged = max((mark.commits for mark in marks if isinstance(mark, Acknowledged)), default=0)
+    begun = max((mark.commits for mark in marks if isinstance(mark, Begun)), default=0)
+    return acknowledged, begun, [mark for mark in marks if isinstance(mark, Answer)]
+
+
+def integrity(database: Path) -> list[Any]:
+    """What SQLite finds wrong with a database that a store has open."""
+    with closing(find_driver().module.connect(str(database))) as connection:
+        return [line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
+
+
+async def check_store(
+    database: Path, load: StoreLoad, acknowledged: int, begun: int, answers: Sequence[Answer] = ()
+) -> int:
+    """Open what was left behind, hold it against what was said, and use it. Answers how many commits it has.
+
+    Raises:
+        AssertionError: something is lost, half there, or contradicts; or the store cannot be opened or used.
+    """
+    store = SqliteStore(str(database))
+    try:
+        await store.open()
+    except StoreError as error:
+        raise AssertionError(f"it does not open: {error}") from error
+    try:
+        assert integrity(database) == []
+        commits = len(await store.history(FIRST))
+        assert acknowledged <= commits <= begun, f"{commits} commits are there, {acknowledged} were acknowledged"
+        assert await load.read(store) == load.after(commits), f"not what {commits} commits leave"
+        epoch, token_key = await store.next_server_epoch(), await store.token_key()
+        for answer in answers:
+            if answer.what == "epoch":
+                assert epoch > int(str(answer.value)), "a server epoch is given twice"
+            else:
+                assert token_key == answer.value, "the key of tokens is another one"
+        if commits < len(load.commits):
+            await store.commit(load.commits[commits])
+            assert len(await store.history(FIRST)) == commits + 1
+    finally:
+        await store.close()
+    return commits

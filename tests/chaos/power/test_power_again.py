@@ -1,0 +1,99 @@
+"""The power goes again and again, also while a store opens what the last time has left; kills come in between."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from holdfast_server.store.sqlite import SqliteStore
+from tests.chaos.power.disk import Cut, Disk, Mark
+from tests.chaos.power.driver import driver_over
+from tests.chaos.power.store_load import Acknowledged, Answer, Begun, StoreLoad, check_store
+from tests.chaos.power.sweep import CYCLES, SEED, chance_of, memory_folder
+from tests.chaos.power.vfs import TracingVfs
+
+pytestmark = pytest.mark.usefixtures("frequent_checkpoints")
+
+LIVES = int(CYCLES) * 2 if CYCLES else 20
+
+
+class Lives:
+    """One database through all its lives.
+
+    Attributes:
+        acknowledged, begun: commits.
+        answers: what else was answered.
+    """
+
+    def __init__(self, load: StoreLoad, chance: random.Random) -> None:
+        self.load = load
+        self.chance = chance
+        self.disk = Disk()
+        self.acknowledged = 0
+        self.begun = 0
+        self.answers: list[Answer] = []
+
+    async def live(self, folder: Path) -> TracingVfs:
+        """Open what is there, hold it against what was said, go on for a while, and close."""
+        with TracingVfs() as vfs:
+            store = SqliteStore(str(folder / "holdfast.db"), driver=driver_over(vfs.name))
+            await store.open()
+            commits = len(await store.history(1))
+            assert self.acknowledged <= commits <= self.begun, f"{commits} of {self.acknowledged} are there"
+            assert await self.load.read(store) == self.load.after(commits)
+            self.begun = commits
+            until = min(commits + self.chance.randint(0, 12), len(self.load.commits))
+            await self.load.drive(store, commits, until, vfs.mark)
+            await store.close()
+        return vfs
+
+    def end(self, vfs: TracingVfs, folder: Path) -> Cut:
+        """Choose a moment of that life and let the power go, or kill; what is left goes into a folder."""
+        for operation in vfs.trace[: self.chance.randint(0, len(vfs.trace))]:
+            self.disk.follow(operation)
+            if isinstance(operation, Mark):
+                self.heard(operation.what)
+        cut = self.chance.choice(list(Cut))
+        self.disk.cut(cut, self.chance, folder)
+        if cut is not Cut.EVERYTHING:
+            # After a kill the system goes on to know what is not on the disk yet; after a loss of power it does not.
+            self.disk = Disk({path.name: path.read_bytes() for path in folder.iterdir()})
+        return cut
+
+    def heard(self, mark: object) -> None:
+        """Take over what the store has said, until the end."""
+        match mark:
+            case Begun(commits):
+                self.begun = commits
+            case Acknowledged(commits):
+                self.acknowledged = commits
+            case Answer("epoch", value):
+                earlier = [int(str(one.value)) for one in self.answers if one.what == "epoch"]
+                assert all(int(str(value)) > one for one in earlier), "a server epoch is given twice"
+                self.answers.append(mark)
+                # It is synced, and so is everything before it in the log.
+                self.acknowledged = self.begun
+            case Answer():
+                self.answers.append(mark)
+
+
+@pytest.mark.asyncio
+@pytest.mark.chaos
+@pytest.mark.timeout(0 if CYCLES else 60)
+async def test_many_lives(tmp_path: Path) -> None:
+    chance = chance_of("lives")
+    lives = Lives(StoreLoad(chance_of("load"), LIVES * 6), chance)
+    with memory_folder() as scratch:
+        for life in range(LIVES):
+            folder, left = scratch / f"{life}", scratch / f"{life + 1}"
+            folder.mkdir(exist_ok=True)
+            left.mkdir()
+            try:
+                vfs = await lives.live(folder)
+                lives.end(vfs, left)
+            except AssertionError as error:
+                pytest.fail(f"life {life} (CHAOS_SEED={SEED}): {error}")
+        commits = await check_store(
+            scratch / f"{LIVES}" / "holdfast.db", lives.load, lives.acknowledged, lives.begun, lives.answers
+        )
+    print(f"power loss, again and again: {LIVES} lives, {commits} commits, seed {SEED}")  # noqa: T201
