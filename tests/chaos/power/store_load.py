@@ -5,7 +5,7 @@ how many of them it has: at least as many as were acknowledged, at most as many 
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -92,16 +92,52 @@ class StoreLoad:
             contents.take(commit)
         return contents
 
-    async def drive(self, store: Store, done: int, until: int, mark: Callable[[object], None]) -> None:
-        """Make the commits after the first `done` up to `until`, noting what was begun and answered."""
-        mark(Answer("epoch", await store.next_server_epoch()))
-        mark(Answer("token key", await store.token_key()))
+    async def drive(
+        self,
+        store: Store,
+        done: int,
+        until: int,
+        mark: Callable[[object], None],
+        mend: Callable[[], None] | None = None,
+    ) -> None:
+        """Make the commits after the first `done` up to `until`, noting what was begun and answered.
+
+        What fails is made again, once `mend` has been called, unless it turns out to have been made.
+
+        Raises:
+            StoreError: something fails and there is no `mend`.
+            AssertionError: a commit that failed is half there.
+        """
+
+        async def answer(what: str, ask: Callable[[], Awaitable[object]]) -> None:
+            try:
+                value = await ask()
+            except StoreError:
+                if mend is None:
+                    raise
+                mend()
+                value = await ask()
+            mark(Answer(what, value))
+
+        await answer("epoch", store.next_server_epoch)
+        await answer("token key", store.token_key)
         for number in range(done + 1, until + 1):
             mark(Begun(number))
-            await store.commit(self.commits[number - 1])
+            try:
+                await store.commit(self.commits[number - 1])
+            except StoreError:
+                if mend is None:
+                    raise
+                mend()
+                await store.probe()
+                there = len(await store.history(FIRST))
+                assert there in {number - 1, number}, f"{there} commits are there after a failure of number {number}"
+                assert await self.read(store) == self.after(there), f"not what {there} commits leave"
+                if there < number:
+                    await store.commit(self.commits[number - 1])
             mark(Acknowledged(number))
             if number % 10 == 0:
-                await store.probe()
+                await answer("epoch", store.next_server_epoch)
 
     async def read(self, store: Store) -> Contents:
         """All that a store holds."""

@@ -1,20 +1,27 @@
-"""The power goes again and again, also while a store opens what the last time has left; kills come in between."""
+"""The power goes again and again, also while a store opens what the last time has left.
+
+Kills come in between: then the system still knows what is not on the disk yet. And syncs fail: what they were to write
+is still shown by the system, also to the next process, and is not on the disk.
+"""
 
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from holdfast_server.store.port import StoreError
 from holdfast_server.store.sqlite import SqliteStore
 from tests.chaos.power.disk import Cut, Disk, Mark
 from tests.chaos.power.driver import driver_over
+from tests.chaos.power.faults import EIO, EIO_AT_SYNCS, Faults
 from tests.chaos.power.store_load import Acknowledged, Answer, Begun, StoreLoad, check_store
 from tests.chaos.power.sweep import CYCLES, SEED, chance_of, memory_folder
 from tests.chaos.power.vfs import TracingVfs
 
 pytestmark = pytest.mark.usefixtures("frequent_checkpoints")
 
-LIVES = int(CYCLES) * 2 if CYCLES else 20
+LIVES = int(CYCLES) if CYCLES else 20
 
 
 class Lives:
@@ -25,8 +32,10 @@ class Lives:
         answers: what else was answered.
     """
 
-    def __init__(self, load: StoreLoad, chance: random.Random) -> None:
+    def __init__(self, load: StoreLoad, chance: random.Random, *, failing: bool, several: bool) -> None:
         self.load = load
+        self.failing = failing
+        self.several = several
         self.chance = chance
         self.disk = Disk()
         self.acknowledged = 0
@@ -36,15 +45,24 @@ class Lives:
     async def live(self, folder: Path) -> TracingVfs:
         """Open what is there, hold it against what was said, go on for a while, and close."""
         with TracingVfs() as vfs:
-            store = SqliteStore(str(folder / "holdfast.db"), driver=driver_over(vfs.name))
-            await store.open()
+            driver = driver_over(vfs.name, several_connections=self.several)
+            store = SqliteStore(str(folder / "holdfast.db"), driver=driver)
+            faults = Faults(vfs)
+            if self.failing:
+                faults.arm(EIO, self.chance.randint(1, 60), lasting=self.chance.random() < 0.7)
+            try:
+                await store.open()
+            except StoreError:
+                faults.heal()
+                await store.open()
             commits = len(await store.history(1))
             assert self.acknowledged <= commits <= self.begun, f"{commits} of {self.acknowledged} are there"
             assert await self.load.read(store) == self.load.after(commits)
             self.begun = commits
             until = min(commits + self.chance.randint(0, 12), len(self.load.commits))
-            await self.load.drive(store, commits, until, vfs.mark)
-            await store.close()
+            await self.load.drive(store, commits, until, vfs.mark, faults.heal)
+            with suppress(StoreError):
+                await store.close()
         return vfs
 
     def end(self, vfs: TracingVfs, folder: Path) -> Cut:
@@ -80,9 +98,11 @@ class Lives:
 @pytest.mark.asyncio
 @pytest.mark.chaos
 @pytest.mark.timeout(0 if CYCLES else 60)
-async def test_many_lives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("several", [True, False], ids=["several connections", "one connection"])
+@pytest.mark.parametrize("failing", [False, True], ids=["", "syncs fail"])
+async def test_many_lives(failing: bool, several: bool) -> None:
     chance = chance_of("lives")
-    lives = Lives(StoreLoad(chance_of("load"), LIVES * 6), chance)
+    lives = Lives(StoreLoad(chance_of("load"), LIVES * 6), chance, failing=failing, several=several)
     with memory_folder() as scratch:
         for life in range(LIVES):
             folder, left = scratch / f"{life}", scratch / f"{life + 1}"
@@ -97,3 +117,53 @@ async def test_many_lives(tmp_path: Path) -> None:
             scratch / f"{LIVES}" / "holdfast.db", lives.load, lives.acknowledged, lives.begun, lives.answers
         )
     print(f"power loss, again and again: {LIVES} lives, {commits} commits, seed {SEED}")  # noqa: T201
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("several", [True, False], ids=["several connections", "one connection"])
+async def test_what_a_failed_sync_left_in_the_log_is_not_built_upon(several: bool) -> None:
+    assert await _fail_a_sync_then_be_killed_then_lose_power(several=several)
+
+
+@pytest.mark.asyncio
+async def test_it_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the log is taken as it is shown."""
+    monkeypatch.setattr(TracingVfs, "write_again", lambda _vfs, _log: None)
+
+    assert not await _fail_a_sync_then_be_killed_then_lose_power(several=True)
+
+
+async def _fail_a_sync_then_be_killed_then_lose_power(*, several: bool) -> bool:
+    """Whether what was acknowledged after the restart is there in the end."""
+    load, chance, disk = StoreLoad(chance_of("load"), 10), chance_of("cut"), Disk()
+    with memory_folder() as scratch:
+        first, second, third = (scratch / name for name in ("first", "second", "third"))
+        for folder in (first, second, third):
+            folder.mkdir()
+        with TracingVfs() as vfs:
+            store = SqliteStore(str(first / "holdfast.db"), driver=driver_over(vfs.name, several_connections=several))
+            await store.open()
+            await load.drive(store, 0, 3, vfs.mark)
+            faults = Faults(vfs)
+            faults.arm(EIO_AT_SYNCS, 1, lasting=True)
+            with pytest.raises(StoreError):
+                await store.commit(load.commits[3])
+            for operation in vfs.trace:
+                disk.follow(operation)
+            disk.cut(Cut.EVERYTHING, chance, second)
+            faults.heal()
+            await store.close()
+        with TracingVfs() as vfs:
+            store = SqliteStore(str(second / "holdfast.db"), driver=driver_over(vfs.name, several_connections=several))
+            await store.open()
+            done = len(await store.history(1))
+            await load.drive(store, done, done + 3, vfs.mark)
+            for operation in vfs.trace:
+                disk.follow(operation)
+            disk.cut(Cut.NOTHING, chance, third)
+            await store.close()
+        store = SqliteStore(str(third / "holdfast.db"))
+        await store.open()
+        there = len(await store.history(1))
+        await store.close()
+    return there == done + 3

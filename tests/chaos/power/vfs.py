@@ -1,5 +1,6 @@
 """A file system below SQLite that keeps a trace of what is done to one database, and fails when told to."""
 
+import errno
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -7,10 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import apsw
+import pytest
 
+from holdfast_server.store.sqlite import connection
+from holdfast_server.store.sqlite.log_file import write_again
 from tests.chaos.power.disk import Delete, Mark, Open, Operation, Sync, Truncate, Write
 
 __all__ = ["Asked", "TracingVfs", "disk_error", "no_room"]
@@ -70,6 +74,12 @@ def no_room(asked: Asked) -> Exception:
     return disk_error(asked) if asked.what == "sync" else NoRoom(asked)
 
 
+def _hook(inherited: Callable[..., None], *raised: Any) -> None:
+    """Faults also come where SQLite has nobody to tell, as when it closes after another fault; others are reported."""
+    if not isinstance(raised[1], DiskError | NoRoom | apsw.CantOpenError):
+        inherited(*raised)
+
+
 class TracingVfs(apsw.VFS):
     """The real file system, watched.
 
@@ -90,11 +100,15 @@ class TracingVfs(apsw.VFS):
         self.torn = False
         self.pause: Callable[[Asked], None] = lambda _asked: None
         self._lock = threading.RLock()
+        self._patch = pytest.MonkeyPatch()
 
     def __enter__(self) -> Self:
+        # What the store does to the log without SQLite has to be in the trace too.
+        self._patch.setattr(connection, "write_again", self.write_again)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._patch.undo()
         self.unregister()
 
     def mark(self, what: object) -> None:
@@ -121,6 +135,19 @@ class TracingVfs(apsw.VFS):
             super().xDelete(name, syncdir)
             self.trace.append(Delete(base, folder=syncdir))
 
+    def write_again(self, log: Path) -> None:
+        """What the store does to the log by itself."""
+        content = log.read_bytes() if log.exists() else b""
+        with self.doing("write", log.name) as failure:
+            if failure is not None:
+                raise OSError(errno.EIO, str(failure))
+            write_again(log)
+            if content:
+                self.trace += [Write(log.name, 0, content), Sync(log.name, folder=False)]
+
+    def excepthook(self, *raised: Any) -> None:
+        _hook(super().excepthook, *raised)
+
     @contextmanager
     def doing(self, what: str, name: str) -> Iterator[Exception | None]:
         """Count an operation and say how it has to fail; what is inside happens at once as far as others can tell."""
@@ -141,6 +168,9 @@ class _TracedFile(apsw.VFSFile):
         self._name = name
         # SQLite syncs the folder along with the first sync of a file that it made.
         self._syncs_folder = bool(flags[0] & _SYNCS_FOLDER and flags[0] & apsw.SQLITE_OPEN_CREATE)
+
+    def excepthook(self, *raised: Any) -> None:
+        _hook(super().excepthook, *raised)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - as apsw calls it
         with self._vfs.doing("read", self._name) as failure:

@@ -17,7 +17,8 @@ import aiosqlite
 
 from holdfast_server.store.port import StoreError
 from holdfast_server.store.sqlite.driver import Driver
-from holdfast_server.store.sqlite.failures import is_lasting, translated
+from holdfast_server.store.sqlite.failures import is_lasting, of_system, translated
+from holdfast_server.store.sqlite.log_file import write_again
 
 __all__ = ["BUSY_TIMEOUT_MS", "WAL_KEPT_BYTES", "Connection", "Opener", "Role"]
 
@@ -80,6 +81,8 @@ class Opener:
             )
             self.examine(connection)
             self._set_up(connection, role)
+            if role is Role.WRITER:
+                self._bring_log_to_disk(connection)
         except module.Error as error:
             if connection is not None:
                 connection.close()
@@ -98,6 +101,17 @@ class Opener:
         except OSError as error:
             raise StoreError(f"{self.location} cannot be opened; check that it exists ({error.strerror})") from error
         return status.st_dev, status.st_ino
+
+    def _bring_log_to_disk(self, connection: sqlite3.Connection) -> None:
+        if self.path is None:
+            return
+        connection.execute("BEGIN IMMEDIATE")  # keeps others from writing to the log
+        try:
+            write_again(self.path.with_name(f"{self.path.name}-wal"))
+        except OSError as error:
+            raise of_system(error, self.location) from error
+        finally:
+            connection.execute("ROLLBACK")
 
     def _set_up(self, connection: sqlite3.Connection, role: Role) -> None:
         settings = [f"cache_size = -{_CACHE_KIB[role]}", "temp_store = MEMORY"]

@@ -1,10 +1,11 @@
 """What SQLite reports, as errors of the port with a sentence that says what to do."""
 
+import errno
 from typing import Any
 
 from holdfast_server.store.port import StoreConflictError, StoreCorruptError, StoreError
 
-__all__ = ["is_lasting", "translated"]
+__all__ = ["is_lasting", "of_system", "translated"]
 
 # Primary result codes, sqlite.org/rescode.html. Extended codes carry them in the low byte.
 _BUSY, _LOCKED, _NOMEM, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN = 5, 6, 7, 8, 10, 11, 13, 14
@@ -32,6 +33,14 @@ def _code(error: Exception) -> int:
 def is_lasting(error: Exception) -> bool:
     """Say whether a connection that reported the error may not be used again."""
     return _code(error) not in _PASSING
+
+
+def of_system(error: OSError, location: str) -> StoreError:
+    """Return the error of the port for one of the operating system, in the words SQLite's own would have."""
+    code = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _READONLY, errno.EACCES: _READONLY}.get(
+        error.errno or 0, _IOERR
+    )
+    return StoreError(f"{_SENTENCES[code].format(location=location)} ({error.strerror})")
 
 
 def translated(error: Exception, location: str, driver: Any) -> StoreError:
