@@ -53,6 +53,8 @@ output: "${steps.a.output}"
 DEFINITIONS = (CHAIN, HOLD, ASK, TRY)
 CLOSED = {"run_succeeded", "run_failed", "run_canceled", "run_terminated", "run_timed_out"}
 OPEN = (RunState.RUN_STATE_RUNNING, RunState.RUN_STATE_PAUSED)
+FEW = 3
+"""Runs that fit in memory, so that they leave it and come back all the time."""
 LARGE = 20_000
 """Bytes of a payload that is stored once and referred to."""
 
@@ -106,7 +108,8 @@ class Eyes:
 @asynccontextmanager
 async def serving(database: Path, driver: Driver | None = None, **settings: Any) -> AsyncIterator[tuple[Server, Stubs]]:
     """A server on a database, in this process, and a connection to it."""
-    config = ServerConfig(listen="127.0.0.1:0", database=str(database), drain_s=1.0, adoption_grace_s=0.01, **settings)
+    settings = {"drain_s": 1.0, "adoption_grace_s": 0.01, "hot_runs": FEW, **settings}
+    config = ServerConfig(listen="127.0.0.1:0", database=str(database), **settings)
     server = Server(config, SqliteStore(str(database), driver=driver))
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}")

@@ -12,11 +12,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from holdfast_server.store.port import Commit, HistoryRow, PayloadRow, RunQuery, RunRow, Store, StoreError, VersionRow
+from holdfast_server.store.port import (
+    Commit,
+    EvictedTask,
+    HistoryRow,
+    PayloadRow,
+    RunQuery,
+    RunRow,
+    Store,
+    StoreError,
+    VersionRow,
+)
 from holdfast_server.store.sqlite import SqliteStore
 from holdfast_server.store.sqlite.driver import find_driver
 from tests.chaos.power.disk import Mark, Operation
-from tests.store.rows import CANCELED, RUNNING, new_run, stored, update, version
+from tests.store.rows import CANCELED, RUNNING, eviction, new_run, stored, update, version
 
 __all__ = ["Acknowledged", "Answer", "Begun", "Contents", "StoreLoad", "check_store", "told"]
 
@@ -54,6 +64,11 @@ class Contents:
     history: dict[int, list[HistoryRow]] = field(default_factory=dict)
     payloads: dict[bytes, bytes] = field(default_factory=dict)
     versions: list[VersionRow] = field(default_factory=list)
+    evicted: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    """Number of the last event of each snapshot, and the snapshot."""
+    wake_times: list[tuple[int, int]] = field(default_factory=list)
+    tasks: int = 0
+    """Waiting attempts of evicted runs."""
 
     def take(self, commit: Commit) -> None:
         """Add a commit."""
@@ -66,6 +81,17 @@ class Contents:
             changes = {name: getattr(change, name) for name in change.__dataclass_fields__ if name != "key"}
             self.runs[change.key] = replace(self.runs[change.key], **changes)
         self.versions += commit.versions
+        for key in commit.revivals:
+            self._forget(key)
+        for row in commit.evictions.values():
+            self.evicted[row.key] = (row.snapshot_seq, row.snapshot)
+            self.wake_times = sorted([*self.wake_times, (row.wake_us, row.key)])
+            self.tasks += len(row.tasks)
+
+    def _forget(self, key: int) -> None:
+        del self.evicted[key]
+        self.wake_times = [one for one in self.wake_times if one[1] != key]
+        self.tasks -= 1
 
 
 class StoreLoad:
@@ -149,6 +175,9 @@ class StoreLoad:
             if rows:
                 found.history[key] = rows
         found.versions = sorted(await store.versions("default", "research", 0, 10_000), key=lambda row: row.version)
+        found.evicted = await store.snapshots(sorted(runs))
+        found.wake_times = list(await store.wake_times((0, 0), 100_000))
+        found.tasks = sum(row.count for row in await store.task_backlog())
         return found
 
 
@@ -156,7 +185,7 @@ def _commit(number: int, held: Contents, chance: random.Random) -> Commit:
     commit = Commit()
     if number == 0:
         commit.new_runs.append(new_run(FIRST))
-    open_keys = [key for key, row in held.runs.items() if row.state == RUNNING and key != FIRST]
+    open_keys = [key for key, row in held.runs.items() if row.state == RUNNING and row.hot and key != FIRST]
     after = {key: rows[-1].first_seq + rows[-1].count for key, rows in held.history.items()}
 
     def event(key: int, size: int) -> None:
@@ -166,14 +195,25 @@ def _commit(number: int, held: Contents, chance: random.Random) -> Commit:
         after[key] = first_seq + count
 
     event(FIRST, 20)
-    kind = chance.choice(("starts", "events", "events", "payload", "end", "version", "little"))
+    kind = chance.choice(("starts", "events", "events", "payload", "end", "version", "leave", "back", "little"))
     if kind == "starts":
         for key in range(max(held.runs, default=FIRST) + 1, max(held.runs, default=FIRST) + chance.randint(2, 6)):
             commit.new_runs.append(new_run(key, request_id=f"request-{key}", attributes_json='{"a": 1}'))
             event(key, chance.randint(10, 300))
     elif kind == "version":
         commit.versions.append(version(len(held.versions) + 1))
-    elif open_keys and kind != "little":
+    elif kind == "leave" and open_keys:
+        key = chance.choice(open_keys)
+        tasks = [EvictedTask("a", "default", "work", number)]
+        gone = eviction(key, wake_us=number + 1, snapshot_seq=after[key], snapshot=chance.randbytes(3_000), tasks=tasks)
+        commit.evictions[key] = gone
+        commit.updates.append(update(key, state=RUNNING, close_time_us=0, hot=False))
+    elif kind == "back" and held.evicted:
+        key = chance.choice(sorted(held.evicted))
+        commit.revivals.append(key)
+        commit.updates.append(update(key, state=RUNNING, close_time_us=0))
+        event(key, 100)
+    elif open_keys and kind in {"events", "payload", "end"}:
         for key in chance.sample(open_keys, min(len(open_keys), chance.randint(1, 5))):
             event(key, chance.choice((50, 300, 3_000, 9_000)))
             if kind == "payload":

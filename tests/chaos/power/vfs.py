@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import apsw
 import pytest
@@ -74,10 +74,9 @@ def no_room(asked: Asked) -> Exception:
     return disk_error(asked) if asked.what == "sync" else NoRoom(asked)
 
 
-def _hook(inherited: Callable[..., None], *raised: Any) -> None:
+def _is_ours(error: BaseException | None) -> bool:
     """Faults also come where SQLite has nobody to tell, as when it closes after another fault; others are reported."""
-    if not isinstance(raised[1], DiskError | NoRoom | apsw.CantOpenError):
-        inherited(*raised)
+    return isinstance(error, DiskError | NoRoom | apsw.CantOpenError)
 
 
 class TracingVfs(apsw.VFS):
@@ -145,8 +144,10 @@ class TracingVfs(apsw.VFS):
             if content:
                 self.trace += [Write(log.name, 0, content), Sync(log.name, folder=False)]
 
-    def excepthook(self, *raised: Any) -> None:
-        _hook(super().excepthook, *raised)
+    def excepthook(
+        self, etype: type[BaseException] | None, evalue: BaseException | None, etraceback: TracebackType | None
+    ) -> bool:
+        return _is_ours(evalue) or super().excepthook(etype, evalue, etraceback)
 
     @contextmanager
     def doing(self, what: str, name: str) -> Iterator[Exception | None]:
@@ -169,8 +170,10 @@ class _TracedFile(apsw.VFSFile):
         # SQLite syncs the folder along with the first sync of a file that it made.
         self._syncs_folder = bool(flags[0] & _SYNCS_FOLDER and flags[0] & apsw.SQLITE_OPEN_CREATE)
 
-    def excepthook(self, *raised: Any) -> None:
-        _hook(super().excepthook, *raised)
+    def excepthook(
+        self, etype: type[BaseException] | None, evalue: BaseException | None, etraceback: TracebackType | None
+    ) -> bool:
+        return _is_ours(evalue) or super().excepthook(etype, evalue, etraceback)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - as apsw calls it
         with self._vfs.doing("read", self._name) as failure:
