@@ -23,10 +23,13 @@ class FaultyStore:
         broken: commits and probes fail, and nothing of them is written.
         forgetful: commits are written and fail all the same, as when the answer of the disk is lost.
         blind: what was started before is not found.
+        unreadable: nothing can be counted.
         gate: commits wait until it is set.
         delete_gate: deletions of runs wait until it is set.
         deletions: runs in each deletion that was tried.
+        reads: reading of histories waits until it is set.
         refuse: called with each commit; may raise.
+        commits: how many were tried.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,22 +37,26 @@ class FaultyStore:
         self.broken = False
         self.forgetful = False
         self.blind = False
+        self.unreadable = False
         self.gate = asyncio.Event()
         self.gate.set()
         self.delete_gate = asyncio.Event()
         self.delete_gate.set()
         self.deletions: list[int] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
         self.refuse: Callable[[Commit], None] = lambda _commit: None
-        self._commits = 0
+        self.commits = 0
         self._tried = asyncio.Condition()
         self._asked = asyncio.Event()
+        self._probed = asyncio.Event()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     async def commit(self, commit: Commit) -> None:
         async with self._tried:
-            self._commits += 1
+            self.commits += 1
             self._tried.notify_all()
         await self.gate.wait()
         self._check()
@@ -76,11 +83,26 @@ class FaultyStore:
     async def tried(self, commits: int) -> None:
         """Waits until so many commits were tried in all."""
         async with self._tried:
-            await self._tried.wait_for(lambda: self._commits >= commits)
+            await self._tried.wait_for(lambda: self.commits >= commits)
+
+    async def histories(self, *wanted: Any) -> Any:
+        await self.reads.wait()
+        return await self._inner.histories(*wanted)
 
     async def probe(self) -> None:
+        self._probed.set()
         self._check()
         await self._inner.probe()
+
+    async def open_run_count(self) -> int:
+        if self.unreadable:
+            raise StoreError("the disk refuses to read")
+        return await self._inner.open_run_count()
+
+    async def probed(self) -> None:
+        """Waits until the server tries whether the disk works."""
+        self._probed.clear()
+        await self._probed.wait()
 
     async def known_starts(self, *wanted: Any) -> list[RunRow]:
         found = list(await self._inner.known_starts(*wanted))
@@ -113,6 +135,7 @@ async def running(
         store.broken = store.forgetful = False
         store.gate.set()
         store.delete_gate.set()
+        store.reads.set()
         await server.stop()
 
 

@@ -84,6 +84,9 @@ class _Group:
 class Journal:
     """The one writer of a database.
 
+    Attributes:
+        failures: commits that failed so far.
+
     Args:
         store: where it goes.
         on_failure: told of a failed commit with all entries that may not be on disk, and the keys of the runs whose
@@ -120,6 +123,7 @@ class Journal:
         self._lazy_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self.failures = 0
         self._open = _Group()
         self._writing: _Group | None = None
 
@@ -207,12 +211,18 @@ class Journal:
         self._open.commit.versions.append(row)
         self._wake_now()
 
-    async def durable(self) -> None:
+    async def durable(self, since: int | None = None) -> None:
         """Waits until everything added so far is on disk.
+
+        Args:
+            since: what `failures` was when the first of it was added, if something else was waited for in between: a
+                part of it may have been in a group that has failed by now.
 
         Raises:
             StoreError: it may not be; the runs concerned have been dropped.
         """
+        if since is not None and self.failures != since:
+            raise StoreError("a commit failed meanwhile, and with it maybe a part of this")
         group = self._open if not self._open.empty else self._writing
         if group is not None:
             if group is self._open:
@@ -331,6 +341,7 @@ class Journal:
 
     def _fail(self, group: _Group, error: StoreError) -> None:
         """Drops the group and the open one: what was decided on top of the failed group is void with it."""
+        self.failures += 1
         after = self._open
         self._open = _Group()
         evictions = [*group.commit.evictions, *after.commit.evictions]

@@ -1,7 +1,7 @@
 """GateService: lists gates and takes decisions."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from google.protobuf.message import Message
 
@@ -51,6 +51,7 @@ class GateService(GateServiceServicer):
         after = FIRST
         if position is not None:
             after = (int(position[0]), int(position[1]), str(position[2]), str(position[3]))
+        failures = self._runtime.journal.failures
         if request.run_id:
             run, _why = await self._reading.state(namespace, self._validator.name("run_id", request.run_id))
             gates = [gate for gate in views.gates_of(run) if not request.workflow or gate.workflow == request.workflow]
@@ -58,7 +59,7 @@ class GateService(GateServiceServicer):
             placed = [one for one in placed if one[0] > after][: size + 1]
         else:
             placed = await self._open_gates.page(namespace, request.workflow, after, size + 1)
-        await self._runtime.journal.durable()
+        await self._runtime.journal.durable(failures)
         page = next(in_pieces([gate for _where, gate in placed[:size]], plain_bytes), [])
         token = paging.encode("gates", *placed[len(page) - 1][0]) if len(placed) > len(page) else ""
         return pb.ListGatesResponse(gates=page, next_page_token=token)
@@ -139,8 +140,10 @@ class GateService(GateServiceServicer):
                     async for answer in self._snapshot(namespace, subscription):
                         yield answer
                     continue
+                failures = self._runtime.journal.failures
                 gates = await self._changed(namespace, subscription.take())
-                async for answer in self._answers(gates, subscription):
+                await self._runtime.journal.durable(failures)
+                for answer in self._answers(gates, subscription):
                     yield answer
                 await asyncio.sleep(FLUSH_S)
         finally:
@@ -154,8 +157,9 @@ class GateService(GateServiceServicer):
         after = FIRST
         reset = True
         while True:
+            failures = self._runtime.journal.failures
             page = await self._open_gates.page(namespace, "", after, PAGE)
-            await self._runtime.journal.durable()
+            await self._runtime.journal.durable(failures)
             for piece in in_pieces([gate for _where, gate in page], plain_bytes):
                 yield pb.WatchGatesResponse(reset=reset, gates=piece)
                 reset = False
@@ -165,11 +169,8 @@ class GateService(GateServiceServicer):
         # The cursor is behind all of them, so it comes last.
         yield pb.WatchGatesResponse(reset=reset, cursor=cursor, live=True)
 
-    async def _answers(
-        self, gates: Sequence[Gate], subscription: Subscription
-    ) -> AsyncGenerator[pb.WatchGatesResponse, None]:
+    def _answers(self, gates: Sequence[Gate], subscription: Subscription) -> Iterator[pb.WatchGatesResponse]:
         """Gates in as many messages as they need; the last has the cursor, since it is behind all of them."""
-        await self._runtime.journal.durable()
         cursor = self._runtime.gates_feed.cursor(subscription)
         pieces = list(in_pieces(gates, plain_bytes))
         for number, piece in enumerate(pieces, 1):
@@ -179,7 +180,7 @@ class GateService(GateServiceServicer):
         gates: list[Gate] = []
         for key, path in keys:
             host = self._runtime.residence.by_key(key)
-            if host is not None:
+            if host is not None and not host.stale:
                 run = host.state
             else:
                 row = await self._runtime.store.run_by_key(key)

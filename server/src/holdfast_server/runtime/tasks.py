@@ -152,6 +152,7 @@ class Tasks:
         self._runtime.check_writable()
         present = self._runtime.matching.present(namespace, worker)
         contradictions = self._runtime.mending.contradictions
+        failures_before = self._runtime.journal.failures
         rejected: list[tuple[int, Refused]] = []
         taken: list[tuple[int, RunHost]] = []
         for position, result in enumerate(results):
@@ -162,7 +163,7 @@ class Tasks:
                 refusal = refused
             if refusal is not None:
                 rejected.append((position, refusal))
-        await self._runtime.journal.durable()
+        await self._runtime.journal.durable(failures_before)
         if self._runtime.mending.contradictions != contradictions:
             rejected += [(position, quarantined(host)) for position, host in taken if host.quarantined]
         return rejected

@@ -37,13 +37,14 @@ class ChangingMethods(Base):
         """Sends many signals, each with its own result, all in one commit."""
         self.validator.batch("signals", len(request.signals))
         applied: list[Changed | Refused] = []
+        failures = self.runtime.journal.failures
         for signal in request.signals:
             await self.runtime.let_others()
             try:
                 applied.append(await self._signal(signal, context))
             except Refused as refused:
                 applied.append(refused)
-        await self.runtime.journal.durable()
+        await self.runtime.journal.durable(failures)
         return pb.SignalRunsResponse(results=map(self._signal_result, applied))
 
     def _signal_result(self, applied: Changed | Refused) -> pb.SignalRunResult:

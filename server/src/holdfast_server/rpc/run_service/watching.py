@@ -155,8 +155,9 @@ class WatchingMethods(Base):
                 if len(shown) > SHOWN_MAX:
                     shown.clear()
                     known = True
+                failures = self.runtime.journal.failures
                 runs, deleted = await self._changed(namespace, request.filter, subscription, shown, resumed=known)
-                await self.runtime.journal.durable()
+                await self.runtime.journal.durable(failures)
                 pieces = [pb.WatchRunsResponse(runs=piece, live=True) for piece in in_pieces(runs, plain_bytes)]
                 if deleted and not pieces:
                     pieces.append(pb.WatchRunsResponse(live=True))
