@@ -15,7 +15,7 @@ from holdfast.errors import RunNotFoundError, UnavailableError
 from holdfast.testing.processes import ServerProcess
 from holdfast.v1.operations_service_pb2 import GetServerInfoRequest, HealthState
 from holdfast.v1.run_pb2 import RunState
-from holdfast.v1.run_service_pb2 import StartRunRequest, WaitRunRequest
+from holdfast.v1.run_service_pb2 import GetHistoryRequest, StartRunRequest, WaitRunRequest
 from holdfast.v1.task_pb2 import TaskResult
 from holdfast.v1.worker_service_pb2 import HeldState
 from tests.integration.faulty import hasty, running
@@ -209,6 +209,44 @@ async def test_waiting_for_a_run_that_was_never_accepted_ends(tmp_path: Path) ->
             with pytest.raises(RunNotFoundError):
                 await waiting
         await channel.close()
+
+
+@pytest.mark.asyncio
+async def test_a_start_that_failed_is_in_nobodys_way(tmp_path: Path) -> None:
+    """Also before the disk has said whether it is there."""
+    async with running(tmp_path / "holdfast.db") as (store, client):
+        await client.register(HOLD)
+        channel = open_channel(client.connection.target)
+        stubs = Stubs(channel)
+        request = StartRunRequest(workflow="hold", run_id=f"run-{uuid4().hex}", key="order", request_id=uuid4().hex)
+        store.broken = True
+        store.reads.clear()
+        with refused("STORE_UNAVAILABLE", "UNAVAILABLE"):
+            await stubs.runs.StartRun(request)
+        store.broken = False
+        await recovered(client)
+        history = asyncio.ensure_future(stubs.runs.GetHistory(GetHistoryRequest(run_id=request.run_id)))
+        again = asyncio.ensure_future(stubs.runs.StartRun(request))
+        await stubs.operations.GetServerInfo(GetServerInfoRequest())  # calls on one connection arrive in order
+        store.reads.set()
+        with refused("RUN_NOT_FOUND", "NOT_FOUND"):
+            await history
+        assert (await again).started
+        assert await bodies(client.handle(request.run_id)) == ["run_started", "wait_opened"]
+        await channel.close()
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_cannot_read_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path / "holdfast.db") as (store, client):
+        await client.register(HOLD)
+        await client.start("hold")
+        store.unreadable = True
+        info = await client.operations.server_info()
+        assert info.health_message == "the database cannot be read: the disk refuses to read"
+        assert info.open_runs == 1
+        store.unreadable = False
+        assert not (await client.operations.server_info()).health_message
 
 
 async def _listed(client: Client, run_id: str) -> list[int]:

@@ -10,6 +10,7 @@ from holdfast_server.rpc import paging
 from holdfast_server.rpc.errors import Context, mapped
 from holdfast_server.rpc.validation import Validator
 from holdfast_server.runtime.runtime import Runtime
+from holdfast_server.store.port import StoreError
 
 __all__ = ["OperationsService", "ServerFacts"]
 
@@ -63,16 +64,23 @@ class OperationsService(OperationsServiceServicer):
         """Tells what server this is and how it is."""
         runtime = self._runtime
         facts = self._facts
+        health_message = runtime.health.message
+        try:
+            open_runs = await runtime.store.open_run_count()
+        except StoreError as error:
+            # Whoever asks how the server is must be told, above all while the disk fails.
+            open_runs = len(runtime.residence)
+            health_message = health_message or f"the database cannot be read: {error}"
         made = pb.GetServerInfoResponse(
             version=facts.version,
             server_id=facts.server_id,
             server_epoch=facts.server_epoch,
             start_time=timestamp(facts.start_us),
             health=runtime.health.state,
-            health_message=runtime.health.message,
+            health_message=health_message,
             store=runtime.store.description,
             schema_version=runtime.store.schema_version,
-            open_runs=await runtime.store.open_run_count(),
+            open_runs=open_runs,
             hot_runs=len(runtime.residence),
             limits=[pb.Limit(name=name, value=value) for name, value in sorted(facts.limits.items())],
         )

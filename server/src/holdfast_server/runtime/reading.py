@@ -155,6 +155,8 @@ class Reading:
         """
         host = self._runtime.residence.by_id(namespace, run_id)
         if host is not None:
+            while host.stale:  # maybe it is not on disk at all, and then there is no such run
+                await self._runtime.mending.reload(host)
             await self._runtime.durable(host)
             return await self._events(host.key, after_seq, limit, max_bytes)
         row = await self.row(namespace, run_id)

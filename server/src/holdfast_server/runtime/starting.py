@@ -227,9 +227,23 @@ class Starter:
                 plans[name] = await self._runtime.catalog.plan(*name)
             except Refused as refused:
                 plans[name] = refused
+        named = self._runtime.residence.by_id(request.namespace, request.run_id) if request.run_id else None
+        if named is not None and named.stale:
+            await self._bag_if_there(named)
         existing = self._runtime.residence.by_business_key(request.namespace, request.workflow, request.key)
         if request.key and existing is not None:
-            item.bag = await self._runtime.bag(existing)
+            item.bag = await self._bag_if_there(existing)
+
+    async def _bag_if_there(self, host: RunHost) -> PayloadBag | None:
+        """The payloads of a run; None if its start could not be written, so that it is in nobody's way.
+
+        Raises:
+            StoreError: the disk does not answer.
+        """
+        try:
+            return await self._runtime.bag(host)
+        except Refused:
+            return None
 
     def _as_known(
         self, request: StartRunRequest, digest: bytes, known: dict[str, RunRow | None]
