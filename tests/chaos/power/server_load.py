@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from holdfast.v1 import gate_service_pb2 as gates, run_service_pb2 as runs, workflow_service_pb2 as workflows
 from holdfast.v1.definition_pb2 import Decision
 from holdfast.v1.history_pb2 import HistoryEvent
-from holdfast.v1.run_pb2 import RunState
+from holdfast.v1.run_pb2 import RunState, RunSummary
 from holdfast.v1.signal_pb2 import Signal
 from holdfast.v1.task_pb2 import Task, TaskResult
 from holdfast_server.app import Server
@@ -74,11 +74,21 @@ class Tried:
     run_id: str
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """Mark: a caller was told that a run was started."""
+
+    run_id: str
+
+
 @dataclass
 class Eyes:
     """What callers were shown until some moment."""
 
     tried: set[str] = field(default_factory=set)
+    """Runs whose start was asked for."""
+    accepted: set[str] = field(default_factory=set)
+    """Runs whose start was answered."""
     histories: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     succeeded: set[tuple[str, str]] = field(default_factory=set)
     """Runs and steps."""
@@ -92,6 +102,8 @@ class Eyes:
         match mark:
             case Tried(run_id):
                 self.tried.add(run_id)
+            case Accepted(run_id):
+                self.accepted.add(run_id)
             case Shown(run_id, events):
                 before = self.histories.get(run_id, ())
                 assert events[: len(before)] == before, f"the history of {run_id} was changed after it was shown"
@@ -191,6 +203,7 @@ class ServerLoad:
         """Start a run."""
         self.see(Tried(run_id))
         await self.ask(self.stubs.runs.StartRun, _start(workflow, run_id, value))
+        self.see(Accepted(run_id))
         assert (await self.kinds(run_id))[0] == "run_started"
         return run_id
 
@@ -206,6 +219,8 @@ class ServerLoad:
                     raise RuntimeError(result.error.message)
 
         await self._until_done(attempt)
+        for run_id in run_ids:
+            self.see(Accepted(run_id))
         for run_id in run_ids:
             assert (await self.kinds(run_id))[0] == "run_started"
 
@@ -237,14 +252,14 @@ class ServerLoad:
         await self.ask(self.stubs.gates.DecideGate, request)
         assert "gate_resolved" in await self.kinds(run_id)
 
-    async def work(self, *run_ids: str, failing: int = 0) -> None:
-        """Carry out tasks until these runs have closed; the first so many attempts fail."""
+    async def work(self, *run_ids: str, failing: str = "") -> None:
+        """Carry out tasks until these runs have closed; the first attempt of one of them fails."""
         while True:
             waiting = [run_id for run_id in run_ids if not CLOSED & set(await self.kinds(run_id))]
             if not waiting:
                 return
             for task in await self.tasks():
-                failing -= await self.settle(task, failing=failing > 0)
+                await self.settle(task, failing=task.run_id == failing and task.attempt == 1)
             await asyncio.sleep(0)
 
     async def tasks(self) -> list[Task]:
@@ -299,16 +314,42 @@ class ServerLoad:
         await self.change("ResumeRun", f"ask-{name}", "run_resumed")
         await asyncio.gather(self.decide(f"ask-{name}"), self.signal(f"hold-{name}", "go", name))
         await self.start("try", f"try-{name}", name)
-        await self.work(f"try-{name}", f"ask-{name}", failing=1)
+        await self.work(f"try-{name}", f"ask-{name}", failing=f"try-{name}")
         await self.start("hold", f"ended-{name}")
         await self.change("CancelRun", f"ended-{name}", "run_canceled")
         await self.start("chain", f"held-{name}", name)
         await self.tasks()
 
+    async def go_short_round(self, name: str) -> None:
+        """The same in few commits."""
+        if name == "0":
+            for definition in DEFINITIONS:
+                await self.register(definition)
+        await self.start("chain", f"chain-{name}", "x" * LARGE)
+        await self.start_all("hold", [f"hold-{name}", f"left-{name}"])
+        await self.start("ask", f"ask-{name}", {"text": name})
+        await self.signal(f"hold-{name}", "go", name)
+        await self.decide(f"ask-{name}")
+        await self.work(f"chain-{name}", f"ask-{name}")
+        await self.start("hold", f"ended-{name}")
+        await self.change("CancelRun", f"ended-{name}", "run_canceled")
+
+    async def list_runs(self, states: Sequence[RunState.ValueType] = ()) -> list[RunSummary]:
+        """All runs, or those in some states."""
+        found: list[RunSummary] = []
+        token = ""
+        while True:
+            request = runs.ListRunsRequest(filter=runs.RunFilter(states=states), page_size=1_000, page_token=token)
+            answer = await self.ask(self.stubs.runs.ListRuns, request)
+            found += answer.runs
+            token = answer.next_page_token
+            if not token:
+                return found
+
     async def finish(self) -> int:
         """Let every open run come to its end. Answers how many were open."""
-        request = runs.ListRunsRequest(filter=runs.RunFilter(states=OPEN), page_size=1_000)
-        found = (await self.ask(self.stubs.runs.ListRuns, request)).runs
+        await self._until_done(lambda: self.worker.beat(all_held=True))  # it holds nothing any more
+        found = await self.list_runs(OPEN)
         for run in found:
             if run.state == RunState.RUN_STATE_PAUSED:
                 await self.change("ResumeRun", run.run_id, "run_resumed")
@@ -335,9 +376,8 @@ async def check_server(database: Path, eyes: Eyes) -> None:
     """
     async with serving(database) as (_server, stubs):
         load = ServerLoad(stubs, eyes, lambda _mark: None)
-        found = (await stubs.runs.ListRuns(runs.ListRunsRequest(page_size=1_000))).runs
-        there = {run.run_id for run in found}
-        assert there >= set(eyes.histories), f"lost: {set(eyes.histories) - there}"
+        there = {run.run_id for run in await load.list_runs()}
+        assert there >= eyes.accepted | set(eyes.histories), f"lost: {(eyes.accepted | set(eyes.histories)) - there}"
         assert there <= eyes.tried, f"from nowhere: {there - eyes.tried}"
         for run_id in sorted(there):
             await load.look(run_id)

@@ -83,10 +83,10 @@ class Contents:
         self.versions += commit.versions
         for key in commit.revivals:
             self._forget(key)
-        for row in commit.evictions.values():
-            self.evicted[row.key] = (row.snapshot_seq, row.snapshot)
-            self.wake_times = sorted([*self.wake_times, (row.wake_us, row.key)])
-            self.tasks += len(row.tasks)
+        for gone in commit.evictions.values():
+            self.evicted[gone.key] = (gone.snapshot_seq, gone.snapshot)
+            self.wake_times = sorted([*self.wake_times, (gone.wake_us, gone.key)])
+            self.tasks += len(gone.tasks)
 
     def _forget(self, key: int) -> None:
         del self.evicted[key]

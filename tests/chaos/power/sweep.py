@@ -52,6 +52,12 @@ class Figures:
     syncs: int = 0
     images: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: "Figures") -> None:
+        """Count what another sweep has tried too."""
+        self.moments += other.moments
+        self.syncs += other.syncs
+        self.images += other.images
+
     def __str__(self) -> str:
         return f"{self.moments} moments, {self.syncs} of them at syncs, {self.images.total()} images"
 

@@ -51,8 +51,15 @@ class NoRoom(apsw.FullError):
         self.extendedresult = apsw.SQLITE_FULL
 
 
+class CannotOpen(apsw.CantOpenError):
+    """A file cannot be opened."""
+
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(f"injected at {asked.what} {asked.number} of {asked.name}")
+        self.extendedresult = apsw.SQLITE_CANTOPEN
+
+
 _CODES = {
-    "open": apsw.SQLITE_CANTOPEN,
     "read": apsw.SQLITE_IOERR_READ,
     "write": apsw.SQLITE_IOERR_WRITE,
     "truncate": apsw.SQLITE_IOERR_TRUNCATE,
@@ -63,10 +70,7 @@ _CODES = {
 
 def disk_error(asked: Asked) -> Exception:
     """EIO, as SQLite reports it for each operation."""
-    if asked.what == "open":
-        failure: Exception = apsw.CantOpenError(f"injected at open {asked.number} of {asked.name}")
-        return failure
-    return DiskError(asked, _CODES[asked.what])
+    return CannotOpen(asked) if asked.what == "open" else DiskError(asked, _CODES[asked.what])
 
 
 def no_room(asked: Asked) -> Exception:
@@ -76,7 +80,7 @@ def no_room(asked: Asked) -> Exception:
 
 def _is_ours(error: BaseException | None) -> bool:
     """Faults also come where SQLite has nobody to tell, as when it closes after another fault; others are reported."""
-    return isinstance(error, DiskError | NoRoom | apsw.CantOpenError)
+    return isinstance(error, CannotOpen | DiskError | NoRoom)
 
 
 class TracingVfs(apsw.VFS):
