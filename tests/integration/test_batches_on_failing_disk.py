@@ -13,9 +13,12 @@ from tests.integration.following import bodies, until
 from tests.integration.raw import RawWorker, Stubs, json_payload, open_channel, refused
 
 HOLD = "{name: hold, steps: [{name: hold, wait: {signal: go}}]}"
-WORK = (
-    "{name: work, steps: [{name: one, task: {handler: work}}, {name: two, after: [{step: one}], wait: {signal: go}}]}"
-)
+WORK = """
+name: work
+steps:
+  - {name: one, task: {handler: work}}
+  - {name: two, after: [{step: one}], wait: {signal: go}}
+"""
 
 
 @pytest.mark.asyncio

@@ -1,6 +1,5 @@
 """ENOSPC and EIO at every operation of a load on a server: what it says meanwhile, and that it goes on by itself."""
 
-import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -69,7 +68,7 @@ class Operator:
     async def well(self) -> None:
         """Returns once the server takes changes, which it has to find out by itself."""
         while (await self._stubs.operations.GetServerInfo(operations.GetServerInfoRequest())).health != OK:
-            await asyncio.sleep(0)
+            pass
 
     async def _look(self) -> None:
         info = await self._stubs.operations.GetServerInfo(operations.GetServerInfoRequest())

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,7 +80,6 @@ def no_room(asked: Asked) -> Exception:
 
 
 def _is_ours(error: BaseException | None) -> bool:
-    """Faults also come where SQLite has nobody to tell, as when it closes after another fault; others are reported."""
     return isinstance(error, CannotOpen | DiskError | NoRoom)
 
 
@@ -108,6 +108,9 @@ class TracingVfs(apsw.VFS):
     def __enter__(self) -> Self:
         # What the store does to the log without SQLite has to be in the trace too.
         self._patch.setattr(connection, "write_again", self.write_again)
+        report = sys.unraisablehook
+        # Faults also come where SQLite has nobody to tell, as when it closes after another fault.
+        self._patch.setattr(sys, "unraisablehook", lambda told: _is_ours(told.exc_value) or report(told))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -148,11 +151,6 @@ class TracingVfs(apsw.VFS):
             if content:
                 self.trace += [Write(log.name, 0, content), Sync(log.name, folder=False)]
 
-    def excepthook(
-        self, etype: type[BaseException] | None, evalue: BaseException | None, etraceback: TracebackType | None
-    ) -> bool:
-        return _is_ours(evalue) or super().excepthook(etype, evalue, etraceback)
-
     @contextmanager
     def doing(self, what: str, name: str) -> Iterator[Exception | None]:
         """Count an operation and say how it has to fail; what is inside happens at once as far as others can tell."""
@@ -173,11 +171,6 @@ class _TracedFile(apsw.VFSFile):
         self._name = name
         # SQLite syncs the folder along with the first sync of a file that it made.
         self._syncs_folder = bool(flags[0] & _SYNCS_FOLDER and flags[0] & apsw.SQLITE_OPEN_CREATE)
-
-    def excepthook(
-        self, etype: type[BaseException] | None, evalue: BaseException | None, etraceback: TracebackType | None
-    ) -> bool:
-        return _is_ours(evalue) or super().excepthook(etype, evalue, etraceback)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - as apsw calls it
         with self._vfs.doing("read", self._name) as failure:
