@@ -225,7 +225,8 @@ class Server:
         log.info("ready", listen=self.config.listen, port=self.port, database=self.config.database)
 
     async def _report_health(self) -> None:
-        serving = self.runtime.health.state == HealthState.HEALTH_STATE_OK
+        # One that is slow serves: reads are answered, changes wait.
+        serving = self.runtime.health.state in {HealthState.HEALTH_STATE_OK, HealthState.HEALTH_STATE_SLOW}
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             await self._health.set(service, status)

@@ -139,7 +139,8 @@ class ServerLoad:
         stubs: the server.
         eyes: what was seen before.
         mark: told what is seen.
-        refused: called when something was refused for now; returns when it may be tried again, or raises.
+        refused: called when something was refused for now, or with None when nothing happens that should; returns when
+            it may be tried again, or raises.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class ServerLoad:
         stubs: Stubs,
         eyes: Eyes,
         mark: Callable[[object], None],
-        refused: Callable[[Exception], Awaitable[None]] | None = None,
+        refused: Callable[[Exception | None], Awaitable[None]] | None = None,
     ) -> None:
         self.stubs = stubs
         self.worker = RawWorker(stubs, "work", slots=100)
@@ -258,9 +259,11 @@ class ServerLoad:
             waiting = [run_id for run_id in run_ids if not CLOSED & set(await self.kinds(run_id))]
             if not waiting:
                 return
-            for task in await self.tasks():
+            tasks = await self.tasks()
+            for task in tasks:
                 await self.settle(task, failing=task.run_id == failing and task.attempt == 1)
-            await asyncio.sleep(0)
+            if not tasks and self._refused is not None:
+                await self._refused(None)
 
     async def tasks(self) -> list[Task]:
         """The tasks there are now, maybe none."""

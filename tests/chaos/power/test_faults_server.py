@@ -56,7 +56,7 @@ class Operator:
         self._eyes = eyes
         self.looked = 0
 
-    async def refused(self, error: Exception) -> None:
+    async def refused(self, error: Exception | None) -> None:
         """Something was refused: it is right that it was, the server says so, and in the end it goes on."""
         if isinstance(error, aio.AioRpcError):
             assert error.code() is grpc.StatusCode.UNAVAILABLE, error
@@ -142,7 +142,7 @@ async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: boo
             eyes = Eyes()
             async with serving(folder / "holdfast.db", driver_over(vfs.name, several_connections=several)) as running:
                 server, stubs = running
-                server._runtime.health._retry_s = 0.02
+                server.runtime.health._retry_s = 0.02
                 operator = Operator(stubs, faults, eyes, reads=several or fault is ENOSPC)
                 load = ServerLoad(stubs, eyes, vfs.mark, operator.refused)
                 await load.go_short_round("0")

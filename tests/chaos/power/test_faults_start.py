@@ -63,7 +63,8 @@ def _write(database: Path, version: int, keep_log_as: Path | None = None) -> Non
 
 
 def _positions(every: int = EVERY) -> Iterator[int]:
-    return itertools.count(chance_of("start").randint(1, every), every)
+    """The first operation, and then every so-many-th."""
+    return itertools.chain([1], itertools.count(chance_of("start").randint(2, every + 1), every))
 
 
 async def _holds(store: SqliteStore, run_ids: list[str]) -> None:

@@ -10,7 +10,7 @@ dropped.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,7 +24,6 @@ from holdfast_server.store.port import (
     NewRun,
     PayloadRow,
     RunUpdate,
-    Store,
     StoreConflictError,
     StoreError,
     VersionRow,
@@ -88,7 +87,7 @@ class Journal:
         failures: commits that failed so far.
 
     Args:
-        store: where it goes.
+        commit: writes a group: the method of the store.
         on_failure: told of a failed commit with all entries that may not be on disk, and the keys of the runs whose
             evictions may not be, before any caller hears of it.
         on_conflict: told of an entry the store refuses for what it says, before any caller hears of its group.
@@ -101,7 +100,7 @@ class Journal:
 
     def __init__(
         self,
-        store: Store,
+        commit: Callable[[Commit], Awaitable[None]],
         on_failure: Callable[[StoreError, Sequence[Entry], Sequence[int]], None],
         on_conflict: Callable[[StoreConflictError, Entry], None],
         on_evicted: Callable[[Sequence[int]], None],
@@ -110,7 +109,7 @@ class Journal:
         lazy_delay_s: float = 0.005,
         limit: int = 20_000,
     ) -> None:
-        self._store = store
+        self._write_commit = commit
         self._on_failure = on_failure
         self._on_conflict = on_conflict
         self._on_evicted = on_evicted
@@ -265,7 +264,7 @@ class Journal:
         refused: dict[int, StoreConflictError] = {}
         try:
             try:
-                await self._store.commit(commit)
+                await self._write_commit(commit)
             except StoreConflictError as error:
                 log.info("a group contradicts what is stored; writing it in parts", error=str(error))
                 refused = await self._write_in_parts(group)
@@ -302,7 +301,7 @@ class Journal:
         """
         refused: dict[int, StoreConflictError] = {}
         if group.commit.versions:
-            await self._store.commit(Commit(versions=group.commit.versions))
+            await self._write_commit(Commit(versions=group.commit.versions))
         self._leave_out_evictions(group.commit)
         parts = _by_run(group)
         # In the order in which they came in: a run that frees a business key is before the one that takes it.
@@ -310,7 +309,7 @@ class Journal:
         while waiting:
             keys = waiting.pop()
             try:
-                await self._store.commit(_joined([parts[key] for key in keys]))
+                await self._write_commit(_joined([parts[key] for key in keys]))
             except StoreConflictError as error:
                 if len(keys) == 1:
                     refused[keys[0]] = error

@@ -59,7 +59,7 @@ class GateService(GateServiceServicer):
             placed = [one for one in placed if one[0] > after][: size + 1]
         else:
             placed = await self._open_gates.page(namespace, request.workflow, after, size + 1)
-        await self._runtime.journal.durable(failures)
+        await self._shown([gate for _where, gate in placed], failures)
         page = next(in_pieces([gate for _where, gate in placed[:size]], plain_bytes), [])
         token = paging.encode("gates", *placed[len(page) - 1][0]) if len(placed) > len(page) else ""
         return pb.ListGatesResponse(gates=page, next_page_token=token)
@@ -142,7 +142,7 @@ class GateService(GateServiceServicer):
                     continue
                 failures = self._runtime.journal.failures
                 gates = await self._changed(namespace, subscription.take())
-                await self._runtime.journal.durable(failures)
+                await self._shown(gates, failures)
                 for answer in self._answers(gates, subscription):
                     yield answer
                 await asyncio.sleep(FLUSH_S)
@@ -159,7 +159,7 @@ class GateService(GateServiceServicer):
         while True:
             failures = self._runtime.journal.failures
             page = await self._open_gates.page(namespace, "", after, PAGE)
-            await self._runtime.journal.durable(failures)
+            await self._shown([gate for _where, gate in page], failures)
             for piece in in_pieces([gate for _where, gate in page], plain_bytes):
                 yield pb.WatchGatesResponse(reset=reset, gates=piece)
                 reset = False
@@ -168,6 +168,10 @@ class GateService(GateServiceServicer):
             after = page[-1][0]
         # The cursor is behind all of them, so it comes last.
         yield pb.WatchGatesResponse(reset=reset, cursor=cursor, live=True)
+
+    async def _shown(self, gates: Sequence[Gate], failures: int) -> None:
+        residence = self._runtime.residence
+        await self._reading.shown((residence.by_id(gate.namespace, gate.run_id) for gate in gates), failures)
 
     def _answers(self, gates: Sequence[Gate], subscription: Subscription) -> Iterator[pb.WatchGatesResponse]:
         """Gates in as many messages as they need; the last has the cursor, since it is behind all of them."""

@@ -65,12 +65,14 @@ class OperationsService(OperationsServiceServicer):
         runtime = self._runtime
         facts = self._facts
         health_message = runtime.health.message
-        try:
-            open_runs = await runtime.store.open_run_count()
-        except StoreError as error:
-            # Whoever asks how the server is must be told, above all while the disk fails.
-            open_runs = len(runtime.residence)
-            health_message = health_message or f"the database cannot be read: {error}"
+        # Whoever asks how the server is must be told, above all while the disk does not answer.
+        open_runs = len(runtime.residence)
+        age_s = runtime.health.commit_age_s
+        if age_s is None:
+            try:
+                open_runs = await runtime.store.open_run_count()
+            except StoreError as error:
+                health_message = health_message or f"the database cannot be read: {error}"
         made = pb.GetServerInfoResponse(
             version=facts.version,
             server_id=facts.server_id,
@@ -84,6 +86,8 @@ class OperationsService(OperationsServiceServicer):
             hot_runs=len(runtime.residence),
             limits=[pb.Limit(name=name, value=value) for name, value in sorted(facts.limits.items())],
         )
+        if age_s is not None:
+            made.commit_age.FromMicroseconds(int(age_s * 1e6))
         if facts.retention_us is not None:
             made.retention.FromMicroseconds(facts.retention_us)
         return made

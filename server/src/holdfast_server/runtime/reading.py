@@ -1,6 +1,6 @@
 """Reads of runs, open or closed: what is answered is on disk, and no worker is involved."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 
 from google.protobuf.message import Message
 
@@ -104,6 +104,20 @@ class Reading:
                 await self._runtime.bag(host)
             await self._runtime.durable(host)
         return host.state, host.quarantined
+
+    async def shown(self, hosts: Iterable[RunHost | None], failures: int) -> None:
+        """Waits until what was shown of some runs is on disk; nobody waits for a slow disk on behalf of others.
+
+        Args:
+            hosts: the runs; None for one that was read from the disk.
+            failures: `Journal.failures` when the first was looked at.
+
+        Raises:
+            StoreError: a part of it may not be on disk.
+        """
+        journal = self._runtime.journal
+        if journal.failures != failures or any(host and host.durable_seq < host.state.seq for host in hosts):
+            await journal.durable(failures)
 
     async def fill(self, messages: Sequence[Message]) -> None:
         """Puts the data of large payloads into messages that carry references.

@@ -99,7 +99,7 @@ class Runtime:
         self.health.listen(self.mending.go_on)
         self.evictor = Evictor(self, settings.hot_runs, settings.evict_after_s)
         self.journal = Journal(
-            store,
+            self.health.watched(store.commit),
             self.mending.commit_failed,
             self.mending.contradicted,
             self.evictor.evicted,

@@ -27,15 +27,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from holdfast.v1 import task_pb2 as holdfast_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$holdfast/v1/operations_service.proto\x12\x0bholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16holdfast/v1/task.proto\"M\n\x11ListQueuesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x12ListQueuesResponse\x12)\n\x06queues\x18\x01 \x03(\x0b\x32\x19.holdfast.v1.QueueSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x12ListWorkersRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListWorkersResponse\x12+\n\x07workers\x18\x01 \x03(\x0b\x32\x1a.holdfast.v1.WorkerSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest\"$\n\x05Limit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\"\xe1\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x11\n\tserver_id\x18\x02 \x01(\t\x12\x14\n\x0cserver_epoch\x18\x03 \x01(\x03\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06health\x18\x05 \x01(\x0e\x32\x18.holdfast.v1.HealthState\x12\x16\n\x0ehealth_message\x18\x06 \x01(\t\x12\r\n\x05store\x18\x07 \x01(\t\x12\x16\n\x0eschema_version\x18\x08 \x01(\x05\x12\x11\n\topen_runs\x18\t \x01(\x03\x12\"\n\x06limits\x18\n \x03(\x0b\x32\x12.holdfast.v1.Limit\x12\x10\n\x08hot_runs\x18\x0b \x01(\x03\x12,\n\tretention\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration*w\n\x0bHealthState\x12\x1c\n\x18HEALTH_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHEALTH_STATE_OK\x10\x01\x12\x1a\n\x16HEALTH_STATE_READ_ONLY\x10\x02\x12\x19\n\x15HEALTH_STATE_DRAINING\x10\x03\x32\x8c\x02\n\x11OperationsService\x12M\n\nListQueues\x12\x1e.holdfast.v1.ListQueuesRequest\x1a\x1f.holdfast.v1.ListQueuesResponse\x12P\n\x0bListWorkers\x12\x1f.holdfast.v1.ListWorkersRequest\x1a .holdfast.v1.ListWorkersResponse\x12V\n\rGetServerInfo\x12!.holdfast.v1.GetServerInfoRequest\x1a\".holdfast.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$holdfast/v1/operations_service.proto\x12\x0bholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16holdfast/v1/task.proto\"M\n\x11ListQueuesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x12ListQueuesResponse\x12)\n\x06queues\x18\x01 \x03(\x0b\x32\x19.holdfast.v1.QueueSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"N\n\x12ListWorkersRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"[\n\x13ListWorkersResponse\x12+\n\x07workers\x18\x01 \x03(\x0b\x32\x1a.holdfast.v1.WorkerSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest\"$\n\x05Limit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\"\x90\x03\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x11\n\tserver_id\x18\x02 \x01(\t\x12\x14\n\x0cserver_epoch\x18\x03 \x01(\x03\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06health\x18\x05 \x01(\x0e\x32\x18.holdfast.v1.HealthState\x12\x16\n\x0ehealth_message\x18\x06 \x01(\t\x12\r\n\x05store\x18\x07 \x01(\t\x12\x16\n\x0eschema_version\x18\x08 \x01(\x05\x12\x11\n\topen_runs\x18\t \x01(\x03\x12\"\n\x06limits\x18\n \x03(\x0b\x32\x12.holdfast.v1.Limit\x12\x10\n\x08hot_runs\x18\x0b \x01(\x03\x12,\n\tretention\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\ncommit_age\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration*\x8e\x01\n\x0bHealthState\x12\x1c\n\x18HEALTH_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fHEALTH_STATE_OK\x10\x01\x12\x1a\n\x16HEALTH_STATE_READ_ONLY\x10\x02\x12\x19\n\x15HEALTH_STATE_DRAINING\x10\x03\x12\x15\n\x11HEALTH_STATE_SLOW\x10\x04\x32\x8c\x02\n\x11OperationsService\x12M\n\nListQueues\x12\x1e.holdfast.v1.ListQueuesRequest\x1a\x1f.holdfast.v1.ListQueuesResponse\x12P\n\x0bListWorkers\x12\x1f.holdfast.v1.ListWorkersRequest\x1a .holdfast.v1.ListWorkersResponse\x12V\n\rGetServerInfo\x12!.holdfast.v1.GetServerInfoRequest\x1a\".holdfast.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.v1.operations_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HEALTHSTATE']._serialized_start=902
-  _globals['_HEALTHSTATE']._serialized_end=1021
+  _globals['_HEALTHSTATE']._serialized_start=950
+  _globals['_HEALTHSTATE']._serialized_end=1092
   _globals['_LISTQUEUESREQUEST']._serialized_start=142
   _globals['_LISTQUEUESREQUEST']._serialized_end=219
   _globals['_LISTQUEUESRESPONSE']._serialized_start=221
@@ -49,7 +49,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMIT']._serialized_start=508
   _globals['_LIMIT']._serialized_end=544
   _globals['_GETSERVERINFORESPONSE']._serialized_start=547
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=900
-  _globals['_OPERATIONSSERVICE']._serialized_start=1024
-  _globals['_OPERATIONSSERVICE']._serialized_end=1292
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=947
+  _globals['_OPERATIONSSERVICE']._serialized_start=1095
+  _globals['_OPERATIONSSERVICE']._serialized_end=1363
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,8 @@ class _HealthStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HealthSta
     """The database refuses writes; reads work and changes are refused."""
     HEALTH_STATE_DRAINING: _HealthState.ValueType  # 3
     """The server is going down."""
+    HEALTH_STATE_SLOW: _HealthState.ValueType  # 4
+    """A commit has waited for the disk for more than a second; changes wait with it, reads are answered."""
 
 class HealthState(_HealthState, metaclass=_HealthStateEnumTypeWrapper):
     """HealthState is whether the server can do its work."""
@@ -48,6 +50,8 @@ HEALTH_STATE_READ_ONLY: HealthState.ValueType  # 2
 """The database refuses writes; reads work and changes are refused."""
 HEALTH_STATE_DRAINING: HealthState.ValueType  # 3
 """The server is going down."""
+HEALTH_STATE_SLOW: HealthState.ValueType  # 4
+"""A commit has waited for the disk for more than a second; changes wait with it, reads are answered."""
 Global___HealthState: _TypeAlias = HealthState  # noqa: Y015
 
 @_typing.final
@@ -227,6 +231,7 @@ class GetServerInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     HOT_RUNS_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
+    COMMIT_AGE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the server."""
     server_id: _builtins.str
@@ -242,7 +247,7 @@ class GetServerInfoResponse(_message.Message):
     schema_version: _builtins.int
     """Version of the database schema."""
     open_runs: _builtins.int
-    """Open runs."""
+    """Open runs; while the disk does not answer, those in memory."""
     hot_runs: _builtins.int
     """Runs in memory. The others that are open only wait, and come back when something happens to them."""
     @_builtins.property
@@ -256,6 +261,10 @@ class GetServerInfoResponse(_message.Message):
     @_builtins.property
     def retention(self) -> _duration_pb2.Duration:
         """How long closed runs are kept whose workflow does not say it. Absent means for ever."""
+
+    @_builtins.property
+    def commit_age(self) -> _duration_pb2.Duration:
+        """For how long the commit under way has waited for the disk. Absent if that is less than a second."""
 
     def __init__(
         self,
@@ -272,10 +281,11 @@ class GetServerInfoResponse(_message.Message):
         limits: _abc.Iterable[Global___Limit] | None = ...,
         hot_runs: _builtins.int = ...,
         retention: _duration_pb2.Duration | None = ...,
+        commit_age: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retention", b"retention", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_age", b"commit_age", "retention", b"retention", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "health_message", b"health_message", "hot_runs", b"hot_runs", "limits", b"limits", "open_runs", b"open_runs", "retention", b"retention", "schema_version", b"schema_version", "server_epoch", b"server_epoch", "server_id", b"server_id", "start_time", b"start_time", "store", b"store", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_age", b"commit_age", "health", b"health", "health_message", b"health_message", "hot_runs", b"hot_runs", "limits", b"limits", "open_runs", b"open_runs", "retention", b"retention", "schema_version", b"schema_version", "server_epoch", b"server_epoch", "server_id", b"server_id", "start_time", b"start_time", "store", b"store", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

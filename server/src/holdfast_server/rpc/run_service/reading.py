@@ -70,7 +70,8 @@ class ReadingMethods(Base):
         before = (int(position[0]), int(position[1])) if position else None
         failures = self.runtime.journal.failures
         found = await self._matching(namespace, request.filter, before, size + 1)
-        await self.runtime.journal.durable(failures)
+        residence = self.runtime.residence
+        await self.reading.shown((residence.by_key(key) for (_start_us, key), _run in found), failures)
         runs = next(in_pieces([one for _place, one in found[:size]], plain_bytes), [])
         token = paging.encode("runs", *found[len(runs) - 1][0]) if len(found) > len(runs) else ""
         # What is in memory may have gone on since the disk was asked.

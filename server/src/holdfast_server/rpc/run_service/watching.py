@@ -185,7 +185,6 @@ class WatchingMethods(Base):
         ):
             async for runs in self._pages(namespace, wanted, some, most):
                 shown.update(run.run_id for run in runs)
-                await self.runtime.journal.durable()
                 for piece in in_pieces(runs, plain_bytes):
                     yield pb.WatchRunsResponse(reset=reset, runs=piece)
                     reset = False
@@ -213,6 +212,8 @@ class WatchingMethods(Base):
             rows = await self.runtime.store.runs(query)
             runs = [self.reading.summary_of_row(row) for row in rows]
             runs = [run for run in runs if not wanted.waiting_reasons or run.waiting_reason in wanted.waiting_reasons]
+            residence = self.runtime.residence
+            await self.reading.shown((residence.by_key(row.key) for row in rows), self.runtime.journal.failures)
             if runs:
                 yield runs
             if len(rows) < size or most is not None:
