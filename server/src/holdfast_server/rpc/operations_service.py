@@ -1,5 +1,6 @@
 """OperationsService: queues, workers and the server itself."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from holdfast_server.engine.times import timestamp
 from holdfast_server.rpc import paging
 from holdfast_server.rpc.errors import Context, mapped
 from holdfast_server.rpc.validation import Validator
+from holdfast_server.runtime import health
 from holdfast_server.runtime.runtime import Runtime
 from holdfast_server.store.port import StoreError
 
@@ -64,22 +66,23 @@ class OperationsService(OperationsServiceServicer):
         """Tells what server this is and how it is."""
         runtime = self._runtime
         facts = self._facts
-        health_message = runtime.health.message
         # Whoever asks how the server is must be told, above all while the disk does not answer.
-        open_runs = len(runtime.residence)
-        age_s = runtime.health.commit_age_s
-        if age_s is None:
-            try:
+        open_runs, unread = len(runtime.residence), ""
+        try:
+            async with asyncio.timeout(health.SLOW_COMMIT_S):
                 open_runs = await runtime.store.open_run_count()
-            except StoreError as error:
-                health_message = health_message or f"the database cannot be read: {error}"
+        except TimeoutError:
+            unread = "the disk is slow"
+        except StoreError as error:
+            unread = f"the database cannot be read: {error}"
+        age_s = runtime.health.commit_age_s
         made = pb.GetServerInfoResponse(
             version=facts.version,
             server_id=facts.server_id,
             server_epoch=facts.server_epoch,
             start_time=timestamp(facts.start_us),
             health=runtime.health.state,
-            health_message=health_message,
+            health_message=runtime.health.message or unread,
             store=runtime.store.description,
             schema_version=runtime.store.schema_version,
             open_runs=open_runs,
