@@ -36,6 +36,7 @@ class ChangingMethods(Base):
     async def SignalRuns(self, request: pb.SignalRunsRequest, context: Context) -> pb.SignalRunsResponse:
         """Sends many signals, each with its own result, all in one commit."""
         self.validator.batch("signals", len(request.signals))
+        self.runtime.check_writable()  # else each would be refused for good, and callers would not try again
         applied: list[Changed | Refused] = []
         failures = self.runtime.journal.failures
         for signal in request.signals:

@@ -36,6 +36,7 @@ from holdfast_server.store.sqlite.driver import Driver, find_driver
 from holdfast_server.store.sqlite.failures import translated
 from holdfast_server.store.sqlite.lists import count_statement, page_statement
 from holdfast_server.store.sqlite.lock import LockFile
+from holdfast_server.store.sqlite.log_file import log_of
 from holdfast_server.store.sqlite.migrations import migrate, read_version
 from holdfast_server.store.sqlite.queries import QUERIES
 from holdfast_server.store.sqlite.writes import DeleteTransaction, Transaction
@@ -130,7 +131,7 @@ class SqliteStore:
         await writer.call(self._check)
         if self._path is None:
             return _Connections(writer, writer, writer, None)
-        log = self._path.with_name(f"{self._path.name}-wal")
+        log = log_of(self._path)
         if self._driver.several_connections:
             reader = await self._connect(opener, Role.READER)
             lister = await self._connect(opener, Role.READER)
@@ -198,6 +199,8 @@ class SqliteStore:
             return
         try:
             await connections.writer.call(transaction)
+            # Afterwards, so that what is acknowledged was written to a file that has a name.
+            connections.writer.check_in_place()
         finally:
             if connections.checkpointer is not None:
                 connections.checkpointer.note(transaction.wal_bytes_guess)
@@ -246,7 +249,9 @@ class SqliteStore:
         Raises:
             StoreError: the database refuses writes.
         """
-        await self._connections.writer.call(_all("probe"))
+        writer = self._connections.writer
+        await writer.call(_all("probe"))
+        writer.check_in_place()
 
     async def known_starts(
         self, namespace: str, run_ids: Sequence[str], request_ids: Sequence[str]

@@ -18,7 +18,7 @@ import aiosqlite
 from holdfast_server.store.port import StoreError
 from holdfast_server.store.sqlite.driver import Driver
 from holdfast_server.store.sqlite.failures import is_lasting, of_system, translated
-from holdfast_server.store.sqlite.log_file import write_again
+from holdfast_server.store.sqlite.log_file import log_of, write_again
 
 __all__ = ["BUSY_TIMEOUT_MS", "WAL_KEPT_BYTES", "Connection", "Opener", "Role"]
 
@@ -29,6 +29,8 @@ BUSY_TIMEOUT_MS = 5_000
 WAL_KEPT_BYTES = 32 * 1024 * 1024
 """To what the WAL file is cut back when it starts over; a file that is kept is overwritten, and that is twice as fast
 as appending."""
+
+_REPLACED = "{location} was replaced while it was open; put it back or restart the server"
 
 
 class Role(StrEnum):
@@ -71,7 +73,7 @@ class Opener:
         """
         if self._identity() != self.identity:
             # SQLite would throw the log away if the new file is empty.
-            raise StoreError(f"{self.location} was replaced while it was open; put it back or restart the server")
+            raise StoreError(_REPLACED.format(location=self.location))
         module = self.driver.module
         target = ":memory:" if self.path is None else f"{self.path.as_uri()}?mode=rw"
         connection: sqlite3.Connection | None = None
@@ -93,6 +95,30 @@ class Opener:
             raise
         return connection
 
+    def check_in_place(self) -> None:
+        """See that the files are where they were: what is written to a file without a name is lost in the end.
+
+        Raises:
+            StoreError: one was removed, moved or replaced.
+        """
+        if self.path is None:
+            return
+        try:
+            replaced = self._identity() != self.identity
+        except StoreError as error:
+            raise StoreError(
+                f"{self.location} was removed or moved while it was open; "
+                "put it back, or restart the server on a backup"
+            ) from error
+        if replaced:
+            raise StoreError(_REPLACED.format(location=self.location))
+        log = log_of(self.path)
+        if not log.exists():
+            raise StoreError(
+                f"{log} was removed while it was open; put it back, or stop the server in good order, "
+                "which brings what was in it into the database"
+            )
+
     def _identity(self) -> tuple[int, int] | None:
         if self.path is None:
             return None
@@ -107,7 +133,7 @@ class Opener:
             return
         connection.execute("BEGIN IMMEDIATE")  # keeps others from writing to the log
         try:
-            write_again(self.path.with_name(f"{self.path.name}-wal"))
+            write_again(log_of(self.path))
         except OSError as error:
             raise of_system(error, self.location) from error
         finally:
@@ -160,6 +186,14 @@ class Connection(aiosqlite.Connection):
     def _open_here(self) -> sqlite3.Connection:
         self._connection = self._opener.open(self._role)
         return self._connection
+
+    def check_in_place(self) -> None:
+        """See that the files are where they were.
+
+        Raises:
+            StoreError: one was removed, moved or replaced.
+        """
+        self._opener.check_in_place()
 
     async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function on the thread of this connection and return what it returns.

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from holdfast_server.store.port import StoreError, StoreLockedError
+from holdfast_server.store.sqlite.failures import of_system
 
 __all__ = ["LockFile"]
 
@@ -64,9 +65,6 @@ class LockFile:
             ) from error
         try:
             _try_lock(descriptor)
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, self._own_text().encode())
         except (BlockingIOError, PermissionError) as error:
             owner = _owner(descriptor)
             os.close(descriptor)
@@ -74,6 +72,13 @@ class LockFile:
         except OSError as error:
             os.close(descriptor)
             raise StoreError(f"{self._path} cannot be locked ({error.strerror}); use a local file system") from error
+        try:
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, self._own_text().encode())
+        except OSError as error:
+            os.close(descriptor)
+            raise of_system(error, str(self._path)) from error
         self._descriptor = descriptor
 
     def release(self) -> None:

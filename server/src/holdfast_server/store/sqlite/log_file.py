@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["write_again"]
+__all__ = ["log_of", "write_again"]
 
 _PIECE_BYTES = 4 * 1024 * 1024
 
@@ -15,6 +15,11 @@ if sys.platform == "darwin":
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync alone leaves data in the drive
 else:
     _sync = os.fsync
+
+
+def log_of(database: Path) -> Path:
+    """Return the path of the write-ahead log of a database."""
+    return database.with_name(f"{database.name}-wal")
 
 
 def write_again(log: Path) -> None:
