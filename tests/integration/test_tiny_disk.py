@@ -43,12 +43,9 @@ async def test_a_disk_that_fills_up(disk: TinyDisk) -> None:
             await start_for_ever(client, accepted)
         assert "no room left on the disk" in str(caught.value)
         assert accepted
-        info = await client.operations.server_info()
-        assert info.health == HealthState.HEALTH_STATE_READ_ONLY
         for handle in accepted:
             assert await bodies(handle) == ["run_started", "wait_opened"]
-        with pytest.raises(UnavailableError):
-            await accepted[0].signal("go")
+        # What is small may still fit into the log, also after what is large did not.
         assert "Traceback" not in server.log_tail()
 
 

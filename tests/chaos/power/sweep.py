@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import shutil
 import tempfile
 from collections import Counter
@@ -18,7 +19,7 @@ __all__ = ["CYCLES", "SEED", "Figures", "Moment", "chance_of", "memory_folder", 
 
 CYCLES = os.environ.get("CHAOS_CYCLES")
 """Given by `make chaos`, which tries every moment; otherwise a few are tried."""
-SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000_000))
+SEED = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
 """Decides about everything random here; printed with each fault."""
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it

@@ -14,7 +14,7 @@ from holdfast_server.store.port import StoreError
 from holdfast_server.store.sqlite import SqliteStore
 from tests.chaos.power.disk import Cut, Disk, Mark
 from tests.chaos.power.driver import driver_over
-from tests.chaos.power.faults import EIO, EIO_AT_SYNCS, Faults
+from tests.chaos.power.faults import EIO, Faults
 from tests.chaos.power.store_load import Acknowledged, Answer, Begun, StoreLoad, check_store
 from tests.chaos.power.sweep import CYCLES, SEED, chance_of, memory_folder
 from tests.chaos.power.vfs import TracingVfs
@@ -117,53 +117,3 @@ async def test_many_lives(failing: bool, several: bool) -> None:
             scratch / f"{LIVES}" / "holdfast.db", lives.load, lives.acknowledged, lives.begun, lives.answers
         )
     print(f"power loss, again and again: {LIVES} lives, {commits} commits, seed {SEED}")  # noqa: T201
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("several", [True, False], ids=["several connections", "one connection"])
-async def test_what_a_failed_sync_left_in_the_log_is_not_built_upon(several: bool) -> None:
-    assert await _fail_a_sync_then_be_killed_then_lose_power(several=several)
-
-
-@pytest.mark.asyncio
-async def test_it_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: the log is taken as it is shown."""
-    monkeypatch.setattr(TracingVfs, "write_again", lambda _vfs, _log: None)
-
-    assert not await _fail_a_sync_then_be_killed_then_lose_power(several=True)
-
-
-async def _fail_a_sync_then_be_killed_then_lose_power(*, several: bool) -> bool:
-    """Whether what was acknowledged after the restart is there in the end."""
-    load, chance, disk = StoreLoad(chance_of("load"), 10), chance_of("cut"), Disk()
-    with memory_folder() as scratch:
-        first, second, third = (scratch / name for name in ("first", "second", "third"))
-        for folder in (first, second, third):
-            folder.mkdir()
-        with TracingVfs() as vfs:
-            store = SqliteStore(str(first / "holdfast.db"), driver=driver_over(vfs.name, several_connections=several))
-            await store.open()
-            await load.drive(store, 0, 3, vfs.mark)
-            faults = Faults(vfs)
-            faults.arm(EIO_AT_SYNCS, 1, lasting=True)
-            with pytest.raises(StoreError):
-                await store.commit(load.commits[3])
-            for operation in vfs.trace:
-                disk.follow(operation)
-            disk.cut(Cut.EVERYTHING, chance, second)
-            faults.heal()
-            await store.close()
-        with TracingVfs() as vfs:
-            store = SqliteStore(str(second / "holdfast.db"), driver=driver_over(vfs.name, several_connections=several))
-            await store.open()
-            done = len(await store.history(1))
-            await load.drive(store, done, done + 3, vfs.mark)
-            for operation in vfs.trace:
-                disk.follow(operation)
-            disk.cut(Cut.NOTHING, chance, third)
-            await store.close()
-        store = SqliteStore(str(third / "holdfast.db"))
-        await store.open()
-        there = len(await store.history(1))
-        await store.close()
-    return there == done + 3
