@@ -285,6 +285,11 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests", 100_000),
         ("grpc.server.max_pending_requests_hard_limit", 200_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # Who went away without a word (a machine lost its power, something between forgot the connection) would keep
+        # its streams and parked polls for two hours.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.ping_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.so_reuseport", 0),
     ]

@@ -30,6 +30,8 @@ __all__ = ["CHANNEL_OPTIONS", "Connection", "OnConnection", "actor_metadata"]
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # The library waits for the answer to a ping by this one, and a minute without.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
