@@ -27,6 +27,7 @@ from holdfast_server.clock import Clocks
 from holdfast_server.config import ENVELOPE_BYTES, ServerConfig
 from holdfast_server.engine.settings import EngineSettings
 from holdfast_server.engine.turn import Entropy
+from holdfast_server.failpoints import Failpoint
 from holdfast_server.matching.matching import Matching
 from holdfast_server.matching.settings import MatchingSettings
 from holdfast_server.matching.tokens import Tokens
@@ -50,6 +51,7 @@ from holdfast_server.runtime.starting import Starter
 from holdfast_server.runtime.tasks import Tasks
 from holdfast_server.store.port import Store
 from holdfast_server.store.sqlite import SqliteStore
+from holdfast_server.store.sqlite.driver import find_driver
 
 __all__ = ["Server", "ServerStartError"]
 
@@ -115,9 +117,12 @@ class Server:
         self.runtime: Runtime
         self.port = 0
         self._entropy = entropy
-        self._interceptors = interceptors
         self._clocks = clocks if clocks is not None else Clocks.system()
-        self._store = store if store is not None else SqliteStore(config.database)
+        failpoint = Failpoint(config.failpoint) if config.failpoint else None
+        if store is None:
+            store = SqliteStore(config.database, driver=failpoint.driver(find_driver()) if failpoint else None)
+        self._store = failpoint.store(store) if failpoint else store
+        self._interceptors = (*interceptors, failpoint.interceptor()) if failpoint else interceptors
         self._server_id = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._grpc: aio.Server
         self._health = HealthServicer()

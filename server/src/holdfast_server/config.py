@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from holdfast_server.engine.durations import parse_duration_us
+from holdfast_server.failpoints import Failpoint
 
 __all__ = ["ServerConfig", "setting_faults"]
 
@@ -62,6 +63,7 @@ class ServerConfig(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field(default="console", description="Form of the log.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    failpoint: str = Field(default="", description="For tests: the place at which the server kills itself.")
 
     @field_validator("listen")
     @classmethod
@@ -96,6 +98,13 @@ class ServerConfig(BaseSettings):
         if payload_bytes is not None and value < payload_bytes + ENVELOPE_BYTES:
             message = f"{value} is less than payload_bytes, which is {payload_bytes}, and {ENVELOPE_BYTES} around it"
             raise ValueError(message)
+        return value
+
+    @field_validator("failpoint")
+    @classmethod
+    def _is_a_place(cls, value: str) -> str:
+        if value:
+            Failpoint(value)
         return value
 
     @property
