@@ -12,16 +12,16 @@ PIP := $(PY) -m pip install --disable-pip-version-check --no-input --progress-ba
 #   JSON=1              bench, bench-quick: one JSON line per workload instead of tables
 #   DEMO_DECISION=...   demo: approve or reject without asking
 #   DEMO_KILL=1         demo: kill server and worker in the middle
-#   CHAOS_CYCLES=200    chaos: how often to kill
+#   CHAOS_CYCLES=500    chaos: how often to kill servers, workers and clients each
+#   CHAOS_SEED=...      chaos, soak: repeat the choices of an earlier call
+#   SOAK_MINUTES=5      soak: how long
 #   FUZZ_SECONDS=60     fuzz: time of each entry; FUZZ="schema run" names some
 #   TESTS=tests/unit    test: only these
-export JSON DEMO_DECISION DEMO_KILL
+export JSON DEMO_DECISION DEMO_KILL CHAOS_CYCLES CHAOS_SEED SOAK_MINUTES
 TESTS ?=
 
-KILL_TESTS := $(wildcard tests/integration/test_kill*.py tests/chaos)
-
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type verify fmt generate bench bench-quick chaos fuzz
+.PHONY: help setup demo test lint type verify fmt generate bench bench-quick chaos soak fuzz
 
 help: ## list the targets
 	@[ -t 1 ] && bold=$$'\033[1m' plain=$$'\033[0m'; awk -F ':.*## ' -v bold="$$bold" -v plain="$$plain" \
@@ -79,10 +79,11 @@ bench: $(STAMP) ## all workloads, full length (JSON=1 for programs)
 bench-quick: $(STAMP) ## all workloads but the largest, within a minute (JSON=1 for programs)
 	@$(PY) -m bench --quick
 
-chaos: export CHAOS_CYCLES ?= 200
-chaos: $(STAMP) ## kill servers and workers again and again (CHAOS_CYCLES)
-	@test -n "$(KILL_TESTS)" || { echo "no kill tests: tests/integration/test_kill*.py and tests/chaos are empty" >&2; exit 1; }
-	@$(PY) -m pytest --timeout=0 $(KILL_TESTS)
+chaos: $(STAMP) ## kills, faults of the network, clocks that jump, and what came of it (CHAOS_CYCLES, CHAOS_SEED)
+	@$(PY) -m tests.chaos
+
+soak: $(STAMP) ## a mixed load for minutes: what grows (SOAK_MINUTES)
+	@$(PY) -m tests.chaos soak
 
 fuzz: export FUZZ_SECONDS ?= 20
 fuzz: $(STAMP) ## hostile bytes to all that reads any, hostile calls to a server (FUZZ_SECONDS, FUZZ=entries)

@@ -9,7 +9,7 @@ MAKEFILE = ROOT / "Makefile"
 AGREED = frozenset(
     {
         *("help", "setup", "demo", "test", "lint", "type", "verify", "fmt"),
-        *("generate", "bench", "bench-quick", "chaos"),
+        *("generate", "bench", "bench-quick", "chaos", "soak"),
     }
 )
 

@@ -196,7 +196,14 @@ async def test_results_come_over_one_stream_and_each_to_who_waits_for_it() -> No
 
 
 @pytest.mark.asyncio
-async def test_result_outlives_the_loss_of_the_stream() -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "restart"),
+        (grpc.StatusCode.INTERNAL, "Internal error from Core"),  # a write met a connection that had just broken
+    ],
+)
+async def test_result_outlives_the_loss_of_the_stream(code: grpc.StatusCode, said: str) -> None:
     async with connected() as (fake, client):
         lost = asyncio.Event()
 
@@ -204,7 +211,7 @@ async def test_result_outlives_the_loss_of_the_stream() -> None:
             if fake.streams == 1:
                 await fake.record("WaitRuns", await anext(aiter(requests)), context)
                 lost.set()
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "restart")
+                await context.abort(code, said)
 
         fake.answers["WaitRuns"] = break_once
         wait = asyncio.create_task(client.handle("r1").result())

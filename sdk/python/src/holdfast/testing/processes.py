@@ -34,6 +34,8 @@ class _Process:
     """One `python -m holdfast …`, whose output goes to a file."""
 
     what = "process"
+    program = "holdfast"
+    """The module that is run; one that does something before it becomes the command line may stand in for it."""
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class _Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - this very program
-                [sys.executable, "-m", "holdfast", *self._started_with()],
+                [sys.executable, "-m", self.program, *self._started_with()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
