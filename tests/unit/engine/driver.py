@@ -153,9 +153,9 @@ class Play:
         """A worker stops as it was asked to."""
         return self._result(path, attempt, lambda number: c.StopTask(path, number))
 
-    def give_back(self, path: str) -> list[HistoryEvent]:
-        """An attempt goes back to its queue."""
-        return self._result(path, 0, lambda number: c.ReturnTask(path, number))
+    def give_back(self, path: str, *, reported: bool = False) -> list[HistoryEvent]:
+        """An attempt goes back to its queue: no worker has it, or its worker says so."""
+        return self._result(path, 0, lambda number: c.ReturnTask(path, number, reported))
 
     def signal(self, name: str, value: object = None) -> list[HistoryEvent]:
         """Sends a signal."""

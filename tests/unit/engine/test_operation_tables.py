@@ -81,7 +81,7 @@ COMMANDS: dict[str, c.Command] = {
     "CompleteTask": c.CompleteTask("a", 1, None),
     "FailTask": c.FailTask("a", 1, Failure(type="Oops"), reported=True),
     "StopTask": c.StopTask("a", 1),
-    "ReturnTask": c.ReturnTask("a", 1),
+    "ReturnTask": c.ReturnTask("a", 1, reported=False),
     "StartTask": c.StartTask("a", 1, "w2", 2),
     "FireTimer": c.FireTimer("", Timer.RUN_TIMEOUT),
 }
@@ -139,7 +139,7 @@ REFUSED: dict[str, tuple[c.Command, str]] = {
     "a result of another attempt": (c.CompleteTask("a", 2, None), "TOKEN_STALE"),
     "a failure of another attempt": (c.FailTask("a", 2, Failure(), reported=True), "TOKEN_STALE"),
     "a stop of another attempt": (c.StopTask("a", 2), "TOKEN_STALE"),
-    "a return of another attempt": (c.ReturnTask("a", 2), "TOKEN_STALE"),
+    "a return of another attempt": (c.ReturnTask("a", 2, reported=True), "TOKEN_STALE"),
     "a start of another attempt": (c.StartTask("a", 2, "w", 1), "TOKEN_STALE"),
     "a decision where no gate is": (c.DecideGate("a", 1, b"", DECISION_APPROVE), "GATE_NOT_FOUND"),
     "a decision on a gate that is not open yet": (c.DecideGate("g", 1, b"", DECISION_APPROVE), "GATE_NOT_FOUND"),

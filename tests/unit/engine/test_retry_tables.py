@@ -229,6 +229,27 @@ def test_a_worker_that_stopped_in_time_is_answered_alike_again(seconds: int) -> 
     assert settled(play.run, "a", 1, 1)
 
 
+@pytest.mark.parametrize("reported", [True, False])
+def test_of_a_cancelled_attempt_that_comes_back_only_the_word_of_its_worker_is_answered_alike(reported: bool) -> None:
+
+    play = _play()
+    play.do(c.Cancel())
+    play.give_back("a", reported=reported)
+
+    assert play.state("a") == st.CANCELED
+    assert settled(play.run, "a", 1, 1) is reported
+
+
+def test_a_cancelled_attempt_that_is_lost_is_not_taken_for_an_accepted_one() -> None:
+
+    play = _play()
+    play.do(c.Cancel())
+    play.found("a", failures.failure(failures.LOST, ""))
+
+    assert play.state("a") == st.CANCELED
+    assert not settled(play.run, "a", 1, 1)
+
+
 def test_a_fenced_attempt_is_not_taken_for_an_accepted_one() -> None:
 
     play = _play()

@@ -87,10 +87,11 @@ class StopTask:
 
 @dataclass(slots=True)
 class ReturnTask:
-    """An attempt goes back to its queue untouched."""
+    """An attempt goes back to its queue untouched: its worker said so, or no worker has it (`reported` False)."""
 
     path: str
     attempt: int
+    reported: bool
 
 
 @dataclass(slots=True)

@@ -332,7 +332,7 @@ def _step_cancel_requested(run: RunState, _event: HistoryEvent, body: StepCancel
 
 def _step_canceled(run: RunState, _event: HistoryEvent, body: StepCanceled) -> None:
     scope, step, record = _step(run, body.path)
-    if run.time_us < record.fence_us:  # within the grace it was the worker that stopped
+    if body.reported:
         _settle(record)
     _finish(run, scope, step, record, st.CANCELED)
     record.cancel_cause = body.cause

@@ -98,10 +98,19 @@ def _unhandled(scope: Scope, join: StepPlan) -> list[str]:
     return paths
 
 
-def cancel(turn: Turn, scope: Scope, step: StepPlan, cause: CancelCause.ValueType, *, attempt: int = 0) -> None:
-    """Ends an activation that was asked to stop."""
+def cancel(
+    turn: Turn,
+    scope: Scope,
+    step: StepPlan,
+    cause: CancelCause.ValueType,
+    *,
+    attempt: int = 0,
+    reported: bool = False,
+) -> None:
+    """Ends an activation that was asked to stop; `reported` if its worker says that it has."""
     outcomes = edges.resolve(turn, scope, step, st.CANCELED, None, None)
-    turn.emit("step_canceled", StepCanceled(path=scope.path(step), attempt=attempt, cause=cause, edges=outcomes))
+    body = StepCanceled(path=scope.path(step), attempt=attempt, cause=cause, edges=outcomes, reported=reported)
+    turn.emit("step_canceled", body)
     _look_at(turn, scope, step)
 
 

@@ -39,7 +39,7 @@ def command_of(result: TaskResult, path: str, attempt: int, payload_bytes: int) 
     if outcome == "canceled":
         return StopTask(path, attempt)
     if outcome == "returned":
-        return ReturnTask(path, attempt)
+        return ReturnTask(path, attempt, reported=True)
     if outcome == "failure":
         _check_failure(result.failure)
         size = result.failure.ByteSize()

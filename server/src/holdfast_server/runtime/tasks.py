@@ -136,7 +136,7 @@ class Tasks:
         """An attempt goes back to its queue without being used up."""
         host = self._runtime.residence.by_key(run_key)
         if host is not None:
-            self._runtime.later(host, ReturnTask(path, attempt))
+            self._runtime.later(host, ReturnTask(path, attempt, reported=False))
 
     # -- for workers -------------------------------------------------------------------------------------------------
 

@@ -1115,12 +1115,15 @@ class StepCanceled(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     EDGES_FIELD_NUMBER: _builtins.int
+    REPORTED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the activation."""
     attempt: _builtins.int
     """Number of the last attempt; 0 if none was made."""
     cause: Global___CancelCause.ValueType
     """Why."""
+    reported: _builtins.bool
+    """True if its worker said that it stopped; false if the attempt was fenced, came back, or no worker had it."""
     @_builtins.property
     def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___EdgeOutcome]:
         """The edges out of it."""
@@ -1132,10 +1135,11 @@ class StepCanceled(_message.Message):
         attempt: _builtins.int = ...,
         cause: Global___CancelCause.ValueType = ...,
         edges: _abc.Iterable[Global___EdgeOutcome] | None = ...,
+        reported: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cause", b"cause", "edges", b"edges", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cause", b"cause", "edges", b"edges", "path", b"path", "reported", b"reported"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,7 +84,7 @@ def stop(turn: Turn, command: StopTask) -> None:
     """A worker stopped: as asked, or by itself, which is a failure."""
     scope, step, record = held(turn.run, command.path, command.attempt)
     if record.fence_us:
-        outcomes.cancel(turn, scope, step, record.cancel_cause, attempt=record.attempt)
+        outcomes.cancel(turn, scope, step, record.cancel_cause, attempt=record.attempt, reported=True)
         return
     failure = failures.failure(
         "Canceled", "the handler stopped as if cancelled, but nobody asked it to", retryable=True
@@ -96,7 +96,8 @@ def give_back(turn: Turn, command: ReturnTask) -> None:
     """Puts an attempt back into its queue without using it up."""
     scope, step, record = held(turn.run, command.path, command.attempt)
     if record.fence_us:
-        outcomes.cancel(turn, scope, step, record.cancel_cause, attempt=record.attempt)
+        cause = record.cancel_cause
+        outcomes.cancel(turn, scope, step, cause, attempt=record.attempt, reported=command.reported)
     elif record.state == st.RUNNING:
         queueing.queue_returned(turn, scope, step)
 
