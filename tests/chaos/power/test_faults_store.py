@@ -59,4 +59,4 @@ async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: boo
         figures = await sweep(vfs.trace, moments(vfs.trace, 5, chance_of(nth)), 1, look, tmp_path / "kept")
         images += figures.images.total()
     assert hits
-    print(f"{fault.name}: {dict(hits)}, {images} images after them, seed {SEED}")  # noqa: T201
+    print(f"{fault.name}: {dict(hits)}, {images} images after them, seed {SEED}")

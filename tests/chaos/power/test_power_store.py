@@ -53,7 +53,7 @@ async def test_the_power_may_go_at_any_moment(tmp_path: Path, several: bool) -> 
 
     copied = sum(isinstance(one, Sync) and one.name == "holdfast.db" for one in trace)
     assert copied > 3, "no checkpoints in the load"
-    print(f"power loss, store: {figures}, {copied} syncs of checkpoints, seed {SEED}")  # noqa: T201
+    print(f"power loss, store: {figures}, {copied} syncs of checkpoints, seed {SEED}")
 
 
 @pytest.mark.asyncio
