@@ -3,196 +3,198 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from holdfast import Client, Workflow, run_filter
+from holdfast import Client, Workflow
 from holdfast.client import RunHandle
 from holdfast.errors import RunNotFoundError
 from holdfast.testing.processes import ServerProcess
-from holdfast_server.app import Server
-from holdfast_server.clock import Clocks, wall_clock_us
-from holdfast_server.config import ServerConfig
+from holdfast_server.clock import Clocks
 from holdfast_server.runtime import deleting
-from holdfast_server.runtime.retention import Retention
-from holdfast_server.runtime.runtime import Runtime
-from holdfast_server.store.port import Store
-from tests.integration.faulty import FaultyStore
+from holdfast_server.testing import LocalServer
+from holdfast_server.testing.clock import SkippingClock
+from tests.integration.faulty import FaultyStore, running
 
+START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY_US = 86_400_000_000
+PAUSE_US = 10_000_000
 
 
-@dataclass
-class World:
-    """A server whose clock can be set ahead, and whose sweeper the test drives."""
+async def register(client: Client, name: str, retention: str | None = None) -> None:
+    """Registers a workflow that waits for `go`."""
+    workflow = Workflow(name, retention=retention)
+    workflow.wait("hold", "go")
+    await client.register(workflow)
 
-    store: FaultyStore
-    client: Client
-    server: Server
-    ahead_us: int = 0
 
-    @property
-    def runtime(self) -> Runtime:
-        return self.server.runtime
+async def closed(client: Client, workflow: str) -> RunHandle:
+    """A run that succeeded."""
+    handle = await client.start(workflow, signals=[("go", None)])
+    await handle.outcome()
+    return handle
 
-    async def register(self, name: str, retention: str | None = None) -> None:
-        """Registers a workflow that waits for `go`."""
-        workflow = Workflow(name, retention=retention)
-        workflow.wait("hold", "go")
-        await self.client.register(workflow)
 
-    async def closed(self, workflow: str) -> RunHandle:
-        """A run that succeeded."""
-        handle = await self.client.start(workflow, signals=[("go", None)])
+async def left(client: Client) -> set[str]:
+    """Ids of all runs."""
+    return {run.run_id async for run in client.runs.list()}
+
+
+@pytest.mark.asyncio
+async def test_closed_runs_go_when_the_servers_time_is_over() -> None:
+    async with LocalServer(start=START, settings={"retention": "7d"}) as server:
+        client = server.client
+        await register(client, "plain")
+        old = await closed(client, "plain")
+        waiting = await client.start("plain")
+        assert server.next_due() == START + timedelta(days=7)
+        await server.skip(days=6)
+        young = await closed(client, "plain")
+        assert await left(client) == {old.run_id, waiting.run_id, young.run_id}
+        await server.skip(days=1)
+        assert await left(client) == {waiting.run_id, young.run_id}
+        with pytest.raises(RunNotFoundError, match="was deleted at 2026-01-08T00:00:00Z"):
+            await old.get()
+        await server.skip(days=6)
+        assert await left(client) == {waiting.run_id}
+        await server.skip(days=1_000)
+
+        await waiting.signal("go")
+        await waiting.outcome()
+        assert server.next_due() == server.now() + timedelta(days=7)
+        assert (await client.operations.server_info()).retention.seconds == 7 * 86_400
+
+
+@pytest.mark.asyncio
+async def test_what_a_workflow_says_goes_before_what_the_server_says() -> None:
+    async with LocalServer(start=START, settings={"retention": "7d"}) as server:
+        client = server.client
+        await register(client, "plain")
+        await register(client, "other", "1d")
+        await closed(client, "other")
+        await register(client, "other", "30d")  # a run keeps the definition it started with
+        second = await closed(client, "other")
+        plain = await closed(client, "plain")
+        await server.skip(days=2)
+        assert await left(client) == {second.run_id, plain.run_id}
+        await server.skip(days=6)
+        assert await left(client) == {second.run_id}
+        await server.skip(days=22)
+        assert await left(client) == set()
+
+
+@pytest.mark.asyncio
+async def test_without_a_setting_closed_runs_stay_unless_their_workflow_says_otherwise() -> None:
+    async with LocalServer(start=START) as server:
+        client = server.client
+        await register(client, "plain")
+        await register(client, "short", "500ms")
+        plain = await closed(client, "plain")
+        assert server.next_due() is None
+        await closed(client, "short")
+        await server.skip(days=1)
+
+        assert await left(client) == {plain.run_id}
+        assert server.next_due() is None
+        assert not (await client.operations.server_info()).HasField("retention")
+
+
+@pytest.mark.asyncio
+async def test_a_retried_run_is_kept_anew() -> None:
+    async with LocalServer(start=START, settings={"retention": "7d"}) as server:
+        client = server.client
+        await register(client, "plain")
+        handle = await client.start("plain")
+        await handle.cancel()
         await handle.outcome()
-        return handle
+        await server.skip(days=5)
+        await handle.retry()
+        await server.skip(days=5)
+        await handle.cancel()
+        await handle.outcome()
+        await server.skip(days=6)
+        assert await left(client) == {handle.run_id}
+        await server.skip(days=1)
+        assert await left(client) == set()
 
-    async def sweep(self) -> list[int]:
-        """Sweeps until nothing is left to do; answers how many runs each turn deleted."""
-        turns = []
-        while turn := await self.server._retention.sweep():
-            turns.append(turn)
-        return turns
 
-    async def left(self) -> set[str]:
-        """Ids of all runs."""
-        return {run.run_id async for run in self.client.runs.list()}
+@pytest.mark.asyncio
+async def test_runs_that_expire_soon_after_each_other_go_together() -> None:
+    async with LocalServer(start=START, settings={"retention": "1h"}) as server:
+        client = server.client
+        await register(client, "plain")
+        for _ in range(3):
+            await closed(client, "plain")
+            await server.skip(seconds=3)
+        await server.skip_to(START + timedelta(hours=1))
+        assert len(await left(client)) == 2
+        assert server.next_due() == START + timedelta(hours=1, seconds=10)
+        await server.skip(seconds=10)
+        assert await left(client) == set()
 
 
 @asynccontextmanager
-async def world(path: Path, **settings: Any) -> AsyncIterator[World]:
-    store = FaultyStore(path)
-    made: list[World] = []
-
-    def clock_us() -> int:
-        return wall_clock_us() + (made[0].ahead_us if made else 0)
-
-    config = ServerConfig(listen="127.0.0.1:0", database=str(path), drain_s=1.0, **settings)
-    server = Server(config, cast("Store", store), Clocks.system(clock_us))
-    await server.start()
-    try:
-        await server._retention.stop()
-        async with Client(f"127.0.0.1:{server.port}") as client:
-            made.append(World(store, client, server))
-            yield made[0]
-    finally:
-        store.broken = False
-        store.delete_gate.set()
-        await server.stop()
+async def machine(path: Path) -> AsyncIterator[tuple[FaultyStore, Client, SkippingClock]]:
+    """A server on a faulty store that keeps closed runs for a day, with a clock that is moved by hand."""
+    system = Clocks.system()
+    clock = SkippingClock(system.runs.now_us(), lambda: None)
+    clocks = Clocks(clock, system.attempts, system.workers)
+    async with running(path, clocks, retention="1d") as (store, client):
+        await register(client, "plain")
+        yield store, client, clock
 
 
-@pytest.mark.asyncio
-async def test_closed_runs_go_when_the_servers_time_is_over(tmp_path: Path) -> None:
-    async with world(tmp_path / "holdfast.db", retention="7d") as here:
-        await here.register("plain")
-        old = await here.closed("plain")
-        waiting = await here.client.start("plain")
-        here.ahead_us = 6 * DAY_US
-        assert await here.sweep() == []
-        young = await here.closed("plain")
-        here.ahead_us = 8 * DAY_US
-        assert await here.sweep() == [1]
-
-        assert await here.left() == {waiting.run_id, young.run_id}
-        with pytest.raises(RunNotFoundError, match="was deleted at"):
-            await old.get()
-        await waiting.signal("go")
-        await waiting.outcome()
-        assert await here.sweep() == []
-        assert (await here.client.operations.server_info()).retention.seconds == 7 * 86_400
-
-
-@pytest.mark.asyncio
-async def test_what_a_workflow_says_goes_before_what_the_server_says(tmp_path: Path) -> None:
-    async with world(tmp_path / "holdfast.db", retention="7d") as here:
-        await here.register("plain")
-        await here.register("short", "1d")
-        first = await here.closed("short")
-        await here.register("short", "30d")  # a run keeps the definition it started with
-        second = await here.closed("short")
-        plain = await here.closed("plain")
-        here.ahead_us = 2 * DAY_US
-        assert await here.sweep() == [1]
-        assert await here.left() == {second.run_id, plain.run_id}
-        here.ahead_us = 8 * DAY_US
-        assert await here.sweep() == [1]
-        assert await here.left() == {second.run_id}
-        with pytest.raises(RunNotFoundError):
-            await first.get()
-
-
-@pytest.mark.asyncio
-async def test_without_a_setting_closed_runs_stay_unless_their_workflow_says_otherwise(tmp_path: Path) -> None:
-    async with world(tmp_path / "holdfast.db") as here:
-        await here.register("plain")
-        await here.register("short", "500ms")
-        plain = await here.closed("plain")
-        await here.closed("short")
-        here.ahead_us = 10_000 * DAY_US
-        assert await here.sweep() == [1]
-
-        assert await here.left() == {plain.run_id}
-        assert not (await here.client.operations.server_info()).HasField("retention")
+async def gone(client: Client, *handles: RunHandle) -> None:
+    """Waits until runs are deleted."""
+    wanted = {handle.run_id for handle in handles}
+    async with aclosing(client.runs.watch(closed_limit=1_000)) as changes:  # type: ignore[type-var]
+        shown: set[str] = set()
+        async for change in changes:
+            shown |= {run.run_id for run in change.runs}
+            shown -= set(change.deleted_run_ids)
+            if change.live and not shown & wanted:
+                return
 
 
 @pytest.mark.asyncio
 async def test_deletions_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with world(tmp_path / "holdfast.db", retention="1d") as here:
-        await here.register("plain")
-        handles = await asyncio.gather(*(here.closed("plain") for _ in range(130)))
-        here.ahead_us = 2 * DAY_US
-        assert await here.sweep() == [100, 30]
-        assert here.store.deletions == [100, 30]
+    async with machine(tmp_path / "holdfast.db") as (store, client, clock):
+        handles = await asyncio.gather(*(closed(client, "plain") for _ in range(130)))
+        clock.move(clock.now_us() + DAY_US)
+        await gone(client, *handles)
+        assert store.deletions == [100, 30]
 
-        large = await here.closed("plain")
-        events = (await large.get()).summary.last_seq
-        more = [await here.closed("plain") for _ in range(6)]
+        large = [await closed(client, "plain") for _ in range(7)]
+        events = (await large[0].get()).summary.last_seq
         monkeypatch.setattr(deleting, "BATCH_EVENTS", 2 * events + 1)
-        here.ahead_us = 4 * DAY_US
-        assert await here.sweep() == [7]
-        assert here.store.deletions[2:] == [2, 2, 2, 1]
+        clock.move(clock.now_us() + DAY_US)
+        await gone(client, *large)
+        assert store.deletions[2:] == [2, 2, 2, 1]
+
+        alone = await closed(client, "plain")
         monkeypatch.setattr(deleting, "BATCH_EVENTS", 1)
-        alone = await here.closed("plain")
-        here.ahead_us = 6 * DAY_US
-        assert await here.sweep() == [1]
-        assert len({*handles, large, *more, alone}) == 138
-        assert await here.left() == set()
+        clock.move(clock.now_us() + DAY_US)
+        await gone(client, alone)
 
 
 @pytest.mark.asyncio
-async def test_the_sweeper_goes_on_by_itself_also_after_the_disk_failed(tmp_path: Path) -> None:
-    async with world(tmp_path / "holdfast.db") as here:
-        await here.register("plain")
-        handles = [await here.closed("plain") for _ in range(3)]
-        here.ahead_us = 2 * DAY_US
-        gone: set[str] = set()
-        async with aclosing(here.client.runs.watch(run_filter(workflow="plain"))) as changes:  # type: ignore[type-var]
-            async for change in changes:
-                if change.live:
-                    break
-            here.store.broken = True
-            sweeper = Retention(here.runtime, DAY_US, look_every_s=0.01)
-            sweeper.start()
-            await here.store.tried_to_delete(2)
-            here.store.broken = False
-            async for change in changes:
-                gone |= set(change.deleted_run_ids)
-                if len(gone) == len(handles):
-                    break
-            late = await here.closed("plain")
-            async for change in changes:
-                if late.run_id in [run.run_id for run in change.runs]:
-                    break
-            here.ahead_us = 4 * DAY_US
-            async for change in changes:
-                if late.run_id in change.deleted_run_ids:
-                    break
-            await sweeper.stop()
-        assert gone == {handle.run_id for handle in handles}
-        assert await here.left() == set()
+async def test_the_sweeper_goes_on_when_the_disk_does(tmp_path: Path) -> None:
+    async with machine(tmp_path / "holdfast.db") as (store, client, clock):
+        handles = [await closed(client, "plain") for _ in range(3)]
+        store.broken = True
+        clock.move(clock.now_us() + DAY_US)
+        await store.tried_to_delete(1)
+        store.broken = False
+        while store.deletions == [3]:
+            clock.move(clock.now_us() + PAUSE_US)
+            await asyncio.sleep(0)
+        await gone(client, *handles)
+        late = await closed(client, "plain")
+        clock.move(clock.now_us() + DAY_US)
+        await gone(client, late)
+        assert store.deletions == [3, 3, 1]
 
 
 @pytest.mark.asyncio
@@ -204,17 +206,7 @@ async def test_a_server_deletes_what_is_old_at_its_start(tmp_path: Path) -> None
         await client.register(workflow)
         handle = await client.start("plain")
         await handle.outcome()
-    log = tmp_path / "server.log"
-    async with (
-        ServerProcess(database, arguments=("--retention", "1ms"), log=log) as server,
-        Client(server.target) as client,
-    ):
-        async with aclosing(client.runs.watch()) as changes:  # type: ignore[type-var]
-            shown: set[str] = set()
-            async for change in changes:
-                shown |= {run.run_id for run in change.runs}
-                shown -= set(change.deleted_run_ids)
-                if change.live and handle.run_id not in shown:
-                    break
+    async with ServerProcess(database, arguments=("--retention", "1ms")) as server, Client(server.target) as client:
+        await gone(client, handle)
         with pytest.raises(RunNotFoundError):
             await client.handle(handle.run_id).get()

@@ -175,6 +175,8 @@ async def test_closed_runs_expire_by_what_their_version_says_or_the_server(store
         )
     )
 
+    assert await store.next_expiry(None) == 1_100
+    assert await store.next_expiry(50) == 1_050
     assert await _expired(store, 1_099, None) == []
     assert sorted(await _expired(store, 1_100, None)) == [1, 4, 7]
     assert sorted(await _expired(store, 1_499, 500)) == [1, 4, 7]
@@ -192,11 +194,14 @@ async def test_what_closed_first_expires_first_and_a_reopened_run_does_not(store
     await store.commit(Commit(updates=[update(key, close_time_us=1_000 - key) for key in range(1, 5)]))
     await store.commit(Commit(updates=[update(3, state=RUNNING, close_time_us=0, run_epoch=2)]))
 
+    assert await store.next_expiry(None) is None
+    assert await store.next_expiry(10) == 996 + 10
     assert await _expired(store, 10_000, 1) == [4, 2, 1]
     expired = (await store.expired_runs(10_000, 1, 1))[0]
     assert (expired.namespace, expired.run_id, expired.last_seq) == ("default", "run-4", 9)
     await store.delete_runs([Deletion(key, 5) for key in (4, 2, 1)])
     assert await _expired(store, 10_000, 1) == []
+    assert await store.next_expiry(10) is None
 
 
 @pytest.mark.asyncio

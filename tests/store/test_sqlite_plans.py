@@ -87,3 +87,6 @@ async def test_expired_runs_are_found_without_reading_definitions_or_what_is_kep
         "SCAN kept USING COVERING INDEX versions_by_retention",
         f"SEARCH runs USING INDEX runs_closed {wanted}",
     ]
+    assert "SEARCH runs USING COVERING INDEX runs_closed (namespace=? AND workflow=? AND version=?" in " ".join(
+        await _plan(store, QUERIES["next_expiry"], [5])
+    )

@@ -45,7 +45,6 @@ from holdfast_server.rpc.workflow_service import WorkflowService
 from holdfast_server.runtime.changes import Changes
 from holdfast_server.runtime.reading import Reading
 from holdfast_server.runtime.recovery import recover
-from holdfast_server.runtime.retention import Retention
 from holdfast_server.runtime.runtime import Runtime, RuntimeSettings
 from holdfast_server.runtime.starting import Starter
 from holdfast_server.runtime.tasks import Tasks
@@ -126,7 +125,6 @@ class Server:
         self._server_id = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._grpc: aio.Server
         self._health = HealthServicer()
-        self._retention: Retention
 
     async def start(self) -> None:
         """Opens the database, lets open runs go on, and listens.
@@ -165,6 +163,7 @@ class Server:
             batch_items=config.batch_items,
             waits=config.waits,
             history_warning_bytes=config.history_warning_bytes,
+            retention_us=config.retention_us,
         )
         runtime = self.runtime = Runtime(self._store, self._clocks.runs, self._entropy, self._server_id, settings)
         server_epoch = await self._store.next_server_epoch()
@@ -199,8 +198,6 @@ class Server:
             config.retention_us,
         )
         await self._serve(runtime, tasks, limits, facts)
-        self._retention = Retention(runtime, config.retention_us)
-        self._retention.start()
 
     async def _serve(self, runtime: Runtime, tasks: Tasks, limits: Limits, facts: ServerFacts) -> None:
         self._grpc = server = aio.server(options=_options(self.config), interceptors=self._interceptors)
@@ -244,7 +241,7 @@ class Server:
         runtime.matching.drain_all()
         await self._grpc.stop(self.config.drain_s)
         runtime.evictor.stop()
-        await self._retention.stop()
+        runtime.retention.stop()
         runtime.timers.stop()
         runtime.matching.close()
         await runtime.health.close()

@@ -106,6 +106,9 @@ class _Compilation:
             timeout_us=context.duration_us(definition.timeout, ("timeout",))
             if definition.HasField("timeout")
             else None,
+            retention_us=context.duration_us(definition.retention, ("retention",))
+            if definition.HasField("retention")
+            else 0,
             attributes=self._attributes(scope),
             deep_refs=self._deep_refs(),
             looks_into_signals=any(("signals",) in heads for heads in context.heads.values())
@@ -113,8 +116,6 @@ class _Compilation:
             scope=scope,
             numbers=context.numbers,
         )
-        if definition.HasField("retention"):
-            context.duration_us(definition.retention, ("retention",))
         self._faults.raise_any()
         return plan
 

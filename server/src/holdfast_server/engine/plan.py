@@ -181,6 +181,8 @@ class Plan:
     signals: Mapping[str, Schema | None]
     """Declared signals; empty means any name is taken."""
     timeout_us: int | None
+    retention_us: int
+    """How long closed runs are kept; 0 means as long as the server says."""
     attributes: Mapping[str, Template]
     deep_refs: Mapping[tuple[str, ...], tuple[int, ...]]
     """Heads (`("input",)`, `("steps", path, "output")`) of payloads that some expression looks into, so that the

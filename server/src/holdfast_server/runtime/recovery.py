@@ -36,6 +36,7 @@ async def recover(runtime: Runtime) -> int:
     await runtime.backlog.start()
     await runtime.wakes.start()
     runtime.evictor.start()
+    runtime.retention.start()
     if rows:
         log.info("open runs go on", runs=len(rows))
     return len(rows)

@@ -35,6 +35,7 @@ from holdfast_server.runtime.loading import Loading
 from holdfast_server.runtime.mending import Mending, quarantined
 from holdfast_server.runtime.payload_cache import PayloadCache
 from holdfast_server.runtime.residence import Residence
+from holdfast_server.runtime.retention import Retention
 from holdfast_server.runtime.wakes import WAKE, Wakes
 from holdfast_server.store.port import PayloadRow, RunUpdate, Store, StoreError
 from holdfast_server.timers.service import TimerService
@@ -62,6 +63,8 @@ class RuntimeSettings:
     """Runs in memory; those beyond it leave as soon as they only wait."""
     evict_after_s: float = 10.0
     """Seconds after which runs leave that only wait, also when there is room."""
+    retention_us: int | None = None
+    """How long closed runs are kept whose workflow does not say it; None means for ever."""
     batch_items: int = 1_000
     """Items in a batch of starts, signals or results."""
     uncommitted_bytes: int = 256 * MIB
@@ -115,6 +118,7 @@ class Runtime:
         self.closers = Closers(settings.waits)
         self.loading = Loading(self)
         self.wakes = Wakes(self)
+        self.retention = Retention(self, clock, settings.retention_us)
         self.backlog = Backlog(self)
         self.runs_feed = Feed(server_id)
         self.gates_feed = Feed(server_id)
@@ -395,6 +399,7 @@ class Runtime:
                 closer(outcome)
         if host.durable_seq == run.seq:
             self.residence.remove(host)
+            self.retention.closed(run)
 
     def drop_outside(self, host: RunHost) -> None:
         """Takes a run's tasks and timers back."""

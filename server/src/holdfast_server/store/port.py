@@ -409,3 +409,6 @@ class Store(Protocol):
             retention_us: how long runs are kept whose version does not say it; None means for ever.
             limit: most runs.
         """
+
+    async def next_expiry(self, retention_us: int | None) -> int | None:
+        """When the first of the closed runs was kept long enough, which may be past; None for never."""

@@ -376,6 +376,12 @@ class SqliteStore:
         rows = await self._connections.lister.call(_all("expired_runs", now_us, retention_us, limit))
         return [ExpiredRun(*row) for row in rows]
 
+    async def next_expiry(self, retention_us: int | None) -> int | None:
+        """Return when the first of the closed runs was kept long enough, which may be past; None for never."""
+        rows = await self._connections.lister.call(_all("next_expiry", retention_us))
+        found: int | None = rows[0][0]
+        return found
+
     def _texts(self, texts: Iterable[str]) -> str:
         """Return texts as a JSON array; those that this SQLite would cut off cannot have been stored."""
         keeps_nul = self._known_driver.keeps_nul

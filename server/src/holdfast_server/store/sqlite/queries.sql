@@ -295,3 +295,21 @@ CROSS JOIN runs INDEXED BY runs_closed ON
     AND runs.close_time_us > 0
     AND runs.close_time_us <= ?1 - coalesce(nullif(kept.retention_us, 0), ?2)
 LIMIT ?3;
+
+-- name: next_expiry
+SELECT
+    min(
+        coalesce(nullif(kept.retention_us, 0), ?1)
+        + (
+            SELECT runs.close_time_us
+            FROM runs INDEXED BY runs_closed
+            WHERE
+                runs.namespace = kept.namespace
+                AND runs.workflow = kept.name
+                AND runs.version = kept.version
+                AND runs.close_time_us > 0
+            ORDER BY runs.close_time_us
+            LIMIT 1
+        )
+    )
+FROM versions AS kept INDEXED BY versions_by_retention;
