@@ -16,6 +16,8 @@ from holdfast.testing.processes import ServerProcess
 from holdfast.v1.run_pb2 import RunState
 from holdfast.v1.run_service_pb2 import DeleteRunRequest, StartRunRequest, WatchRunsRequest
 from holdfast_server.engine.payloads import payload_hash
+from holdfast_server.store.sqlite.driver import find_driver
+from holdfast_server.store.sqlite.inspection import inspecting
 from tests.integration.faulty import FaultyStore, running
 from tests.integration.raw import Stubs, json_payload, refused
 
@@ -305,3 +307,25 @@ async def test_a_read_that_was_overtaken_by_a_deletion_says_so(tmp_path: Path) -
             store.run = stale  # type: ignore[attr-defined]
             with pytest.raises(RunNotFoundError, match="was deleted at"):
                 await Asks[ask](handle)
+
+
+@pytest.mark.asyncio
+async def test_runs_that_are_not_in_memory_are_open_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "holdfast.db"
+    async with running(path, hot_runs=1) as (store, client):
+        await client.register(HOLD)
+        handles = [await client.start("hold", LARGE) for _ in range(5)]
+        first = handles[0].run_id
+        while (await store.run("default", first)).hot:
+            await closed(client)
+        with pytest.raises(IllegalStateError, match="is RUNNING"):
+            await handles[0].delete()
+        for handle in handles:
+            await handle.signal("go")
+            await handle.outcome()
+            await handle.delete()
+        kept = await closed(client, input=LARGE)
+    with inspecting(path, find_driver()) as inspection:
+        assert kept.run_id in {row.run_id for row in inspection.runs(0, 1_000)}
+        assert (inspection.orphans(), inspection.deleted_and_there()) == ([], [])
+        assert [one.used for one in inspection.payloads(0, 10)] == [True]

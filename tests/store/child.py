@@ -7,9 +7,9 @@ import asyncio
 import signal
 import sys
 
-from holdfast_server.store.port import Commit, HistoryRow
+from holdfast_server.store.port import Commit, Deletion, HistoryRow, PayloadRow
 from holdfast_server.store.sqlite import SqliteStore
-from tests.store.rows import new_run, started
+from tests.store.rows import new_run, started, update
 
 
 async def hold(store: SqliteStore) -> None:
@@ -38,6 +38,19 @@ async def commit_forever(store: SqliteStore) -> None:
         say(str(key))
 
 
+async def delete_forever(store: SqliteStore) -> None:
+    """Delete run after run, saying each that is deleted for good."""
+    await store.open()
+    keys = range(1, 2_001)
+    await store.commit(started(*(new_run(key) for key in keys)))
+    payloads = [PayloadRow(number.to_bytes(32, "big"), b"x" * 9_000, key) for key in keys for number in (key, key // 5)]
+    await store.commit(Commit(updates=[update(key) for key in keys], payloads=payloads))
+    for key in keys:
+        await store.delete_runs([Deletion(key, key)])
+        say(str(key))
+    await asyncio.Event().wait()
+
+
 async def end_without_closing(store: SqliteStore) -> None:
     """Forget to close."""
     await store.open()
@@ -55,6 +68,7 @@ COMMANDS = {
     "hold": hold,
     "commit-and-die": commit_and_die,
     "commit-forever": commit_forever,
+    "delete-forever": delete_forever,
     "end-without-closing": end_without_closing,
 }
 

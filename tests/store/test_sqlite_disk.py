@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from holdfast_server.store.port import Commit, HistoryRow, StoreError
+from holdfast_server.store.port import Commit, Deletion, HistoryRow, PayloadRow, StoreError
 from holdfast_server.store.sqlite import SqliteStore
 from holdfast_server.store.sqlite.driver import find_driver
-from tests.store.rows import new_run, started
+from tests.store.rows import new_run, started, update
 
 if sys.platform == "win32":
     pytest.skip("limits of a process are a matter of POSIX", allow_module_level=True)
@@ -77,6 +77,27 @@ async def test_a_disk_that_refuses_to_write(store: SqliteStore, tmp_path: Path, 
     await store.commit(commit)
     assert len(await store.history(1)) == 2
     assert await store.last_run_key() == (2 if also_starts else 1)
+
+
+@pytest.mark.asyncio
+async def test_a_deletion_that_the_disk_refuses_deletes_nothing(store: SqliteStore, tmp_path: Path) -> None:
+    payload = PayloadRow(b"h" * 32, b"payload", 1)
+    await store.commit(Commit(new_runs=[new_run(1)], history=_large(1).history, payloads=[payload]))
+    await store.commit(Commit(updates=[update(1)]))
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "holdfast.db-wal").stat().st_size, old[1]))
+    try:
+        with pytest.raises(StoreError, match="the disk refused"):
+            await store.delete_runs([Deletion(1, 5)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+    assert await store.run_by_key(1) is not None
+    assert len(await store.history(1)) == 1
+    assert await store.payloads([payload.sha256]) == {payload.sha256: payload.blob}
+    assert await store.deleted_runs("default", ["run-1"]) == []
+    await store.delete_runs([Deletion(1, 6)])
+    assert await store.payloads([payload.sha256]) == {}
 
 
 @pytest.mark.asyncio

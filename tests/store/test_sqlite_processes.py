@@ -9,6 +9,8 @@ import pytest
 
 from holdfast_server.store.port import StoreError, StoreLockedError
 from holdfast_server.store.sqlite import SqliteStore
+from holdfast_server.store.sqlite.driver import find_driver
+from holdfast_server.store.sqlite.inspection import inspecting
 from tests.architecture.tree import ROOT
 
 Start = Callable[[Path, str], "subprocess.Popen[str]"]
@@ -133,3 +135,29 @@ def test_a_store_that_nobody_closed_does_not_hold_up_the_end(start: Start, tmp_p
 
     assert output == "committed\n"
     assert child.returncode == 0
+
+
+@pytest.mark.asyncio
+async def test_a_kill_between_deletions_leaves_nothing_behind_and_nothing_dangling(
+    start: Start, tmp_path: Path
+) -> None:
+    database = tmp_path / "holdfast.db"
+    child = start(database, "delete-forever")
+    for _ in range(50):
+        last = int(_line(child))
+    child.kill()
+    child.wait()
+    with inspecting(database, find_driver()) as inspection:
+        there = {row.key for row in inspection.runs(0, 10_000)}
+        gone = inspection.deleted_count()
+        assert there == set(range(gone + 1, 2_001))
+        assert gone >= last
+        assert (inspection.orphans(), inspection.deleted_and_there(), inspection.structure()) == ([], [], [])
+        payloads = inspection.payloads(0, 10_000)
+        assert all(one.used for one in payloads)
+        assert {int.from_bytes(one.sha256, "big") for one in payloads} == {*there, *(key // 5 for key in there)}
+        for key in (gone + 1, 2_000):
+            with inspection.run(key) as found:
+                assert found is not None
+                assert found[0].missing == 0
+                assert len(found[0].payloads) == 2
