@@ -4,8 +4,8 @@ The step is taken out of the hands of whoever has it (a worker, a gate, a wait, 
 """
 
 from holdfast.v1.errors_pb2 import ErrorReason
+from holdfast.v1.gate_history_pb2 import GateResolved
 from holdfast.v1.gate_pb2 import Resolution, ResolutionRule
-from holdfast.v1.history_pb2 import GateResolved
 from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.run_pb2 import StepState
 from holdfast.v1.step_action_pb2 import StepActionKind, StepActionTaken

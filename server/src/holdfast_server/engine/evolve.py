@@ -8,14 +8,10 @@ from sys import intern  # names that many steps share are kept once
 from typing import Any
 
 from holdfast.v1.failure_pb2 import Failure
+from holdfast.v1.gate_history_pb2 import GateDecisionRecorded, GateOpened, GateResolved, GateRevised, ReviseCause
 from holdfast.v1.gate_pb2 import GateDecision
 from holdfast.v1.history_pb2 import (
-    GateDecisionRecorded,
-    GateOpened,
-    GateResolved,
-    GateRevised,
     HistoryEvent,
-    ReviseCause,
     RunCanceled,
     RunCancelRequested,
     RunFailed,

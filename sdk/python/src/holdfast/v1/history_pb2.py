@@ -24,14 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from holdfast.v1 import actor_pb2 as holdfast_dot_v1_dot_actor__pb2
-from holdfast.v1 import definition_pb2 as holdfast_dot_v1_dot_definition__pb2
 from holdfast.v1 import failure_pb2 as holdfast_dot_v1_dot_failure__pb2
-from holdfast.v1 import gate_pb2 as holdfast_dot_v1_dot_gate__pb2
+from holdfast.v1 import gate_history_pb2 as holdfast_dot_v1_dot_gate__history__pb2
 from holdfast.v1 import payload_pb2 as holdfast_dot_v1_dot_payload__pb2
 from holdfast.v1 import step_action_pb2 as holdfast_dot_v1_dot_step__action__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19holdfast/v1/history.proto\x12\x0bholdfast.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17holdfast/v1/actor.proto\x1a\x1choldfast/v1/definition.proto\x1a\x19holdfast/v1/failure.proto\x1a\x16holdfast/v1/gate.proto\x1a\x19holdfast/v1/payload.proto\x1a\x1dholdfast/v1/step_action.proto\"\xdd\x0c\n\x0cHistoryEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x12.holdfast.v1.Actor\x12)\n\x07request\x18\x04 \x01(\x0b\x32\x18.holdfast.v1.RequestMark\x12.\n\x0brun_started\x18\n \x01(\x0b\x32\x17.holdfast.v1.RunStartedH\x00\x12,\n\nrun_paused\x18\x0b \x01(\x0b\x32\x16.holdfast.v1.RunPausedH\x00\x12.\n\x0brun_resumed\x18\x0c \x01(\x0b\x32\x17.holdfast.v1.RunResumedH\x00\x12?\n\x14run_cancel_requested\x18\r \x01(\x0b\x32\x1f.holdfast.v1.RunCancelRequestedH\x00\x12\x30\n\x0crun_reopened\x18\x0e \x01(\x0b\x32\x18.holdfast.v1.RunReopenedH\x00\x12\x32\n\rrun_succeeded\x18\x0f \x01(\x0b\x32\x19.holdfast.v1.RunSucceededH\x00\x12,\n\nrun_failed\x18\x10 \x01(\x0b\x32\x16.holdfast.v1.RunFailedH\x00\x12\x30\n\x0crun_canceled\x18\x11 \x01(\x0b\x32\x18.holdfast.v1.RunCanceledH\x00\x12\x34\n\x0erun_terminated\x18\x12 \x01(\x0b\x32\x1a.holdfast.v1.RunTerminatedH\x00\x12\x31\n\rrun_timed_out\x18\x13 \x01(\x0b\x32\x18.holdfast.v1.RunTimedOutH\x00\x12.\n\x0bstep_queued\x18\x1e \x01(\x0b\x32\x17.holdfast.v1.StepQueuedH\x00\x12\x30\n\x0cstep_started\x18\x1f \x01(\x0b\x32\x18.holdfast.v1.StepStartedH\x00\x12=\n\x13step_attempt_failed\x18  \x01(\x0b\x32\x1e.holdfast.v1.StepAttemptFailedH\x00\x12\x34\n\x0estep_succeeded\x18! \x01(\x0b\x32\x1a.holdfast.v1.StepSucceededH\x00\x12.\n\x0bstep_failed\x18\" \x01(\x0b\x32\x17.holdfast.v1.StepFailedH\x00\x12\x30\n\x0cstep_skipped\x18# \x01(\x0b\x32\x18.holdfast.v1.StepSkippedH\x00\x12\x32\n\rstep_canceled\x18$ \x01(\x0b\x32\x19.holdfast.v1.StepCanceledH\x00\x12\x41\n\x15step_cancel_requested\x18% \x01(\x0b\x32 .holdfast.v1.StepCancelRequestedH\x00\x12\x39\n\x11step_action_taken\x18& \x01(\x0b\x32\x1c.holdfast.v1.StepActionTakenH\x00\x12\x32\n\rtimer_started\x18( \x01(\x0b\x32\x19.holdfast.v1.TimerStartedH\x00\x12.\n\x0btimer_fired\x18) \x01(\x0b\x32\x17.holdfast.v1.TimerFiredH\x00\x12.\n\x0bgate_opened\x18\x32 \x01(\x0b\x32\x17.holdfast.v1.GateOpenedH\x00\x12\x43\n\x16gate_decision_recorded\x18\x33 \x01(\x0b\x32!.holdfast.v1.GateDecisionRecordedH\x00\x12\x30\n\x0cgate_revised\x18\x34 \x01(\x0b\x32\x18.holdfast.v1.GateRevisedH\x00\x12\x32\n\rgate_resolved\x18\x35 \x01(\x0b\x32\x19.holdfast.v1.GateResolvedH\x00\x12.\n\x0bwait_opened\x18< \x01(\x0b\x32\x17.holdfast.v1.WaitOpenedH\x00\x12\x36\n\x0fsignal_received\x18= \x01(\x0b\x32\x1b.holdfast.v1.SignalReceivedH\x00\x12\x30\n\x0cwait_matched\x18> \x01(\x0b\x32\x18.holdfast.v1.WaitMatchedH\x00\x42\x06\n\x04\x62ody\"9\n\x0cHistoryBatch\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.holdfast.v1.HistoryEvent\"\xa3\x03\n\nRunStarted\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x05 \x01(\x0c\x12#\n\x05input\x18\x06 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12\x0b\n\x03key\x18\x07 \x01(\t\x12;\n\nattributes\x18\x08 \x03(\x0b\x32\'.holdfast.v1.RunStarted.AttributesEntry\x12\x34\n\x10start_after_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x1aI\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.holdfast.v1.JsonValue:\x02\x38\x01\"\x19\n\tRunPaused\x12\x0c\n\x04note\x18\x01 \x01(\t\"\x1a\n\nRunResumed\x12\x0c\n\x04note\x18\x01 \x01(\t\"$\n\x12RunCancelRequested\x12\x0e\n\x06reason\x18\x01 \x01(\t\"v\n\x0bRunReopened\x12\x11\n\trun_epoch\x18\x01 \x01(\x05\x12\x13\n\x0breset_paths\x18\x02 \x03(\t\x12\x31\n\rdeadline_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04note\x18\x04 \x01(\t\"T\n\x0cRunSucceeded\x12$\n\x06output\x18\x01 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12\x1e\n\x16unconsumed_signal_seqs\x18\x02 \x03(\x03\"R\n\tRunFailed\x12%\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x14.holdfast.v1.Failure\x12\x1e\n\x16unconsumed_signal_seqs\x18\x02 \x03(\x03\"=\n\x0bRunCanceled\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x1e\n\x16unconsumed_signal_seqs\x18\x02 \x03(\x03\"?\n\rRunTerminated\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x1e\n\x16unconsumed_signal_seqs\x18\x02 \x03(\x03\"-\n\x0bRunTimedOut\x12\x1e\n\x16unconsumed_signal_seqs\x18\x01 \x03(\x03\"\xd6\x02\n\nStepQueued\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0f\n\x07handler\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\x12#\n\x05input\x18\x05 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12\x16\n\x0einput_revision\x18\x06 \x01(\x05\x12:\n\x16schedule_to_start_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x16schedule_to_close_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x63\x61use\x18\t \x01(\x0e\x32\x17.holdfast.v1.QueueCause\x12\x15\n\rattempts_left\x18\n \x01(\x05\x12\x15\n\rfallback_rule\x18\x0b \x01(\x05\"N\n\x0bStepStarted\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x11\n\tworker_id\x18\x03 \x01(\t\x12\r\n\x05lease\x18\x04 \x01(\x03\"\x89\x01\n\x11StepAttemptFailed\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12%\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.holdfast.v1.Failure\x12.\n\nretry_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"]\n\x0b\x45\x64geOutcome\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12/\n\nresolution\x18\x03 \x01(\x0e\x32\x1b.holdfast.v1.EdgeResolution\"\x92\x01\n\rStepSucceeded\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12$\n\x06output\x18\x03 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12\'\n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x18.holdfast.v1.EdgeOutcome\x12\x13\n\x0b\x61nswered_by\x18\x05 \x01(\t\"\x8c\x01\n\nStepFailed\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12%\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.holdfast.v1.Failure\x12\'\n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x18.holdfast.v1.EdgeOutcome\x12\x0f\n\x07handled\x18\x05 \x01(\x08\"\x86\x01\n\x0bStepSkipped\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.holdfast.v1.SkipReason\x12\'\n\x05\x65\x64ges\x18\x03 \x03(\x0b\x32\x18.holdfast.v1.EdgeOutcome\x12\x17\n\x0funhandled_paths\x18\x04 \x03(\t\"\x8d\x01\n\x13StepCancelRequested\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12.\n\nfence_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x18.holdfast.v1.CancelCause\"\x91\x01\n\x0cStepCanceled\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\'\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x18.holdfast.v1.CancelCause\x12\'\n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x18.holdfast.v1.EdgeOutcome\x12\x10\n\x08reported\x18\x05 \x01(\x08\"p\n\x0cTimerStarted\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.holdfast.v1.TimerKind\x12,\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\nTimerFired\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.holdfast.v1.TimerKind\"\x85\x02\n\nGateOpened\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.holdfast.v1.GateReason\x12\x10\n\x08revision\x18\x03 \x01(\x05\x12)\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x18.holdfast.v1.GateContent\x12\x14\n\x0c\x63ontent_hash\x18\x05 \x01(\x0c\x12\x31\n\rdeadline_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x14.holdfast.v1.Failure\x12\x13\n\x0breview_rule\x18\x08 \x01(\x05\"\xc4\x01\n\x14GateDecisionRecorded\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\'\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x15.holdfast.v1.Decision\x12%\n\x07payload\x18\x04 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12+\n\x0b\x64\x65legate_to\x18\x06 \x01(\x0b\x32\x16.holdfast.v1.Approvers\"\x9f\x02\n\x0bGateRevised\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12\'\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x18.holdfast.v1.ReviseCause\x12)\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x18.holdfast.v1.GateContent\x12\x14\n\x0c\x63ontent_hash\x18\x05 \x01(\x0c\x12(\n\ndifference\x18\x06 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12)\n\tapprovers\x18\x07 \x01(\x0b\x32\x16.holdfast.v1.Approvers\x12\x31\n\rdeadline_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x86\x01\n\x0cGateResolved\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\x12+\n\nresolution\x18\x03 \x01(\x0e\x32\x17.holdfast.v1.Resolution\x12)\n\x04rule\x18\x04 \x01(\x0e\x32\x1b.holdfast.v1.ResolutionRule\"}\n\nWaitOpened\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\t\x12,\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x05input\x18\x04 \x01(\x0b\x32\x14.holdfast.v1.Payload\"E\n\x0eSignalReceived\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.holdfast.v1.Payload\"/\n\x0bWaitMatched\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsignal_seq\x18\x02 \x01(\x03*\xa6\x01\n\nQueueCause\x12\x1b\n\x17QUEUE_CAUSE_UNSPECIFIED\x10\x00\x12\x15\n\x11QUEUE_CAUSE_RETRY\x10\x01\x12\x18\n\x14QUEUE_CAUSE_FALLBACK\x10\x02\x12\x16\n\x12QUEUE_CAUSE_REVIEW\x10\x03\x12\x18\n\x14QUEUE_CAUSE_RETURNED\x10\x04\x12\x18\n\x14QUEUE_CAUSE_OPERATOR\x10\x05*\x81\x01\n\x0e\x45\x64geResolution\x12\x1f\n\x1b\x45\x44GE_RESOLUTION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45\x44GE_RESOLUTION_TAKEN\x10\x01\x12\x18\n\x14\x45\x44GE_RESOLUTION_DEAD\x10\x02\x12\x19\n\x15\x45\x44GE_RESOLUTION_ERROR\x10\x03*\x82\x01\n\nSkipReason\x12\x1b\n\x17SKIP_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18SKIP_REASON_JOIN_NOT_MET\x10\x01\x12\x1d\n\x19SKIP_REASON_BLOCK_CLOSING\x10\x02\x12\x1a\n\x16SKIP_REASON_NOT_NEEDED\x10\x03*\xa6\x01\n\x0b\x43\x61ncelCause\x12\x1c\n\x18\x43\x41NCEL_CAUSE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43\x41NCEL_CAUSE_RUN_CANCELED\x10\x01\x12\x1e\n\x1a\x43\x41NCEL_CAUSE_RUN_TIMED_OUT\x10\x02\x12\x1d\n\x19\x43\x41NCEL_CAUSE_BLOCK_FAILED\x10\x03\x12\x1b\n\x17\x43\x41NCEL_CAUSE_NOT_NEEDED\x10\x04*o\n\tTimerKind\x12\x1a\n\x16TIMER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10TIMER_KIND_SLEEP\x10\x01\x12\x14\n\x10TIMER_KIND_START\x10\x02\x12\x1a\n\x16TIMER_KIND_RUN_TIMEOUT\x10\x03*x\n\x0bReviseCause\x12\x1c\n\x18REVISE_CAUSE_UNSPECIFIED\x10\x00\x12\x15\n\x11REVISE_CAUSE_EDIT\x10\x01\x12\x19\n\x15REVISE_CAUSE_DELEGATE\x10\x02\x12\x19\n\x15REVISE_CAUSE_ESCALATE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19holdfast/v1/history.proto\x12\x0bholdfast.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17holdfast/v1/actor.proto\x1a\x19holdfast/v1/failure.proto\x1a\x1eholdfast/v1/gate_history.proto\x1a\x19holdfast/v1/payload.proto\x1a\x1dholdfast/v1/step_action.proto\"\xdd\x0c\n\x0cHistoryEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x12.holdfast.v1.Actor\x12)\n\x07request\x18\x04 \x01(\x0b\x32\x18.holdfast.v1.RequestMark\x12.\n\x0brun_started\x18\n \x01(\x0b\x32\x17.holdfast.v1.RunStartedH\x00\x12,\n\nrun_paused\x18\x0b \x01(\x0b\x32\x16.holdfast.v1.RunPausedH\x00\x12.\n\x0brun_resumed\x18\x0c \x01(\x0b\x32\x17.holdfast.v1.RunResumedH\x00\x12?\n\x14run_cancel_requested\x18\r \x01(\x0b\x32\x1f.holdfast.v1.RunCancelRequestedH\x00\x12\x30\n\x0crun_reopened\x18\x0e \x01(\x0b\x32\x18.holdfast.v1.RunReopenedH\x00\x12\x32\n\rrun_succeeded\x18\x0f \x01(\x0b\x32\x19.holdfast.v1.RunSucceededH\x00\x12,\n\nrun_failed\x18\x10 \x01(\x0b\x32\x16.holdfast.v1.RunFailedH\x00\x12\x30\n\x0crun_canceled\x18\x11 \x01(\x0b\x32\x18.holdfast.v1.RunCanceledH\x00\x12\x34\n\x0erun_terminated\x18\x12 \x01(\x0b\x32\x1a.holdfast.v1.RunTerminatedH\x00\x12\x31\n\rrun_timed_out\x18\x13 \x01(\x0b\x32\x18.holdfast.v1.RunTimedOutH\x00\x12.\n\x0bstep_queued\x18\x1e \x01(\x0b\x32\x17.holdfast.v1.StepQueuedH\x00\x12\x30\n\x0cstep_started\x18\x1f \x01(\x0b\x32\x18.holdfast.v1.StepStartedH\x00\x12=\n\x13step_attempt_failed\x18  \x01(\x0b\x32\x1e.holdfast.v1.StepAttemptFailedH\x00\x12\x34\n\x0estep_succeeded\x18! \x01(\x0b\x32\x1a.holdfast.v1.StepSucceededH\x00\x12.\n\x0bstep_failed\x18\" \x01(\x0b\x32\x17.holdfast.v1.StepFailedH\x00\x12\x30\n\x0cstep_skipped\x18# \x01(\x0b\x32\x18.holdfast.v1.StepSkippedH\x00\x12\x32\n\rstep_canceled\x18$ \x01(\x0b\x32\x19.holdfast.v1.StepCanceledH\x00\x12\x41\n\x15step_cancel_requested\x18% \x01(\x0b\x32 .holdfast.v1.StepCancelRequestedH\x00\x12\x39\n\x11step_action_taken\x18& \x01(\x0b\x32\x1c.holdfast.v1.StepActionTakenH\x00\x12\x32\n\rtimer_started\x18( \x01(\x0b\x32\x19.holdfast.v1.TimerStartedH\x00\x12.\n\x0btimer_fired\x18) \x01(\x0b\x32\x17.holdfast.v1.TimerFiredH\x00\x12.\n\x0bgate_opened\x18\x32 \x01(\x0b\x32\x17.holdfast.v1.GateOpenedH\x00\x12\x43\n\x16gate_decision_recorded\x18\x33 \x01(\x0b\x32!.holdfast.v1.GateDecisionRecordedH\x00\x12\x30\n\x0cgate_revised\x18\x34 \x01(\x0b\x32\x18.holdfast.v1.GateRevisedH\x00\x12\x32\n\rgate_resolved\x18\x35 \x01(\x0b\x32\x19.holdfast.v1.GateResolvedH\x00\x12.\n\x0bwait_opened\x18< \x01(\x0b\x32\x17.holdfast.v1.WaitOpenedH\x00\x12\x36\n\x0fsignal_received\x18= \x01(\x0b\x32\x1b.holdfast.v1.SignalReceivedH\x00\x12\x30\n\x0cwait_matched\x18> \x01(\x0b\x32\x18.holdfast.v1.WaitMatchedH\x00\x42\x06\n\x04\x62ody\"9\n\x0cHistoryBatch\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.holdfast.v1.HistoryEvent\"\xa3\x03\n\nRunStarted\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x05 \x01(\x0c\x12#\n\x05input\x18\x06 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12\x0b\n\x03key\x18\x07 \x01(\t\x12;\n\nattributes\x18\x08 \x03(\x0b\x32\'.holdfast.v1.RunStarted.AttributesEntry\x12\x34\n\x10start_after_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x1aI\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.holdfast.v1.JsonValue:\x02\x38\x01\"\x19\n\tRunPaused\x12\x0c\n\x04note\x18\x01 \x01(\t\"\x1a\n\nRunResumed\x12\x0c\n\x04note\x18\x01 \x01(\t\"$\n\x12RunCancelRequested\x12\x0e\n\x06reason\x18\x01 \x01(\t\"v\n\x0bRunReopened\x12\x11\n\trun_epoch\x18\x01 \x01(\x05\x12\x13\n\x0breset_paths\x18\x02 \x03(\t\x12\x31\n\rdeadline_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04note\x18\x04 \x01(\t\"T\n\x0cRunSucceeded\x12$\n\x06output\x18\x01 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12\x1e\n\x16unconsumed_signal_seqs\x18\x02 \x03(\x03\"R\n\tRunFailed\x12%\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x14.holdfast.v1.Failure\x12\x1e\n\x16unconsumed_signal_seqs\x18\x02 \x03(\x03\"=\n\x0bRunCanceled\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x1e\n\x16unconsumed_signal_seqs\x18\x02 \x03(\x03\"?\n\rRunTerminated\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x1e\n\x16unconsumed_signal_seqs\x18\x02 \x03(\x03\"-\n\x0bRunTimedOut\x12\x1e\n\x16unconsumed_signal_seqs\x18\x01 \x03(\x03\"\xd6\x02\n\nStepQueued\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0f\n\x07handler\x18\x03 \x01(\t\x12\r\n\x05queue\x18\x04 \x01(\t\x12#\n\x05input\x18\x05 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12\x16\n\x0einput_revision\x18\x06 \x01(\x05\x12:\n\x16schedule_to_start_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x16schedule_to_close_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05\x63\x61use\x18\t \x01(\x0e\x32\x17.holdfast.v1.QueueCause\x12\x15\n\rattempts_left\x18\n \x01(\x05\x12\x15\n\rfallback_rule\x18\x0b \x01(\x05\"N\n\x0bStepStarted\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x11\n\tworker_id\x18\x03 \x01(\t\x12\r\n\x05lease\x18\x04 \x01(\x03\"\x89\x01\n\x11StepAttemptFailed\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12%\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.holdfast.v1.Failure\x12.\n\nretry_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"]\n\x0b\x45\x64geOutcome\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12/\n\nresolution\x18\x03 \x01(\x0e\x32\x1b.holdfast.v1.EdgeResolution\"\x92\x01\n\rStepSucceeded\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12$\n\x06output\x18\x03 \x01(\x0b\x32\x14.holdfast.v1.Payload\x12\'\n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x18.holdfast.v1.EdgeOutcome\x12\x13\n\x0b\x61nswered_by\x18\x05 \x01(\t\"\x8c\x01\n\nStepFailed\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12%\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x14.holdfast.v1.Failure\x12\'\n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x18.holdfast.v1.EdgeOutcome\x12\x0f\n\x07handled\x18\x05 \x01(\x08\"\x86\x01\n\x0bStepSkipped\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.holdfast.v1.SkipReason\x12\'\n\x05\x65\x64ges\x18\x03 \x03(\x0b\x32\x18.holdfast.v1.EdgeOutcome\x12\x17\n\x0funhandled_paths\x18\x04 \x03(\t\"\x8d\x01\n\x13StepCancelRequested\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12.\n\nfence_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x18.holdfast.v1.CancelCause\"\x91\x01\n\x0cStepCanceled\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\'\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x18.holdfast.v1.CancelCause\x12\'\n\x05\x65\x64ges\x18\x04 \x03(\x0b\x32\x18.holdfast.v1.EdgeOutcome\x12\x10\n\x08reported\x18\x05 \x01(\x08\"p\n\x0cTimerStarted\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.holdfast.v1.TimerKind\x12,\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\nTimerFired\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.holdfast.v1.TimerKind\"}\n\nWaitOpened\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\t\x12,\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x05input\x18\x04 \x01(\x0b\x32\x14.holdfast.v1.Payload\"E\n\x0eSignalReceived\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.holdfast.v1.Payload\"/\n\x0bWaitMatched\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsignal_seq\x18\x02 \x01(\x03*\xa6\x01\n\nQueueCause\x12\x1b\n\x17QUEUE_CAUSE_UNSPECIFIED\x10\x00\x12\x15\n\x11QUEUE_CAUSE_RETRY\x10\x01\x12\x18\n\x14QUEUE_CAUSE_FALLBACK\x10\x02\x12\x16\n\x12QUEUE_CAUSE_REVIEW\x10\x03\x12\x18\n\x14QUEUE_CAUSE_RETURNED\x10\x04\x12\x18\n\x14QUEUE_CAUSE_OPERATOR\x10\x05*\x81\x01\n\x0e\x45\x64geResolution\x12\x1f\n\x1b\x45\x44GE_RESOLUTION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45\x44GE_RESOLUTION_TAKEN\x10\x01\x12\x18\n\x14\x45\x44GE_RESOLUTION_DEAD\x10\x02\x12\x19\n\x15\x45\x44GE_RESOLUTION_ERROR\x10\x03*\x82\x01\n\nSkipReason\x12\x1b\n\x17SKIP_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18SKIP_REASON_JOIN_NOT_MET\x10\x01\x12\x1d\n\x19SKIP_REASON_BLOCK_CLOSING\x10\x02\x12\x1a\n\x16SKIP_REASON_NOT_NEEDED\x10\x03*\xa6\x01\n\x0b\x43\x61ncelCause\x12\x1c\n\x18\x43\x41NCEL_CAUSE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43\x41NCEL_CAUSE_RUN_CANCELED\x10\x01\x12\x1e\n\x1a\x43\x41NCEL_CAUSE_RUN_TIMED_OUT\x10\x02\x12\x1d\n\x19\x43\x41NCEL_CAUSE_BLOCK_FAILED\x10\x03\x12\x1b\n\x17\x43\x41NCEL_CAUSE_NOT_NEEDED\x10\x04*o\n\tTimerKind\x12\x1a\n\x16TIMER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10TIMER_KIND_SLEEP\x10\x01\x12\x14\n\x10TIMER_KIND_START\x10\x02\x12\x1a\n\x16TIMER_KIND_RUN_TIMEOUT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,78 +39,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNSTARTED_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_RUNSTARTED_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_QUEUECAUSE']._serialized_start=5609
-  _globals['_QUEUECAUSE']._serialized_end=5775
-  _globals['_EDGERESOLUTION']._serialized_start=5778
-  _globals['_EDGERESOLUTION']._serialized_end=5907
-  _globals['_SKIPREASON']._serialized_start=5910
-  _globals['_SKIPREASON']._serialized_end=6040
-  _globals['_CANCELCAUSE']._serialized_start=6043
-  _globals['_CANCELCAUSE']._serialized_end=6209
-  _globals['_TIMERKIND']._serialized_start=6211
-  _globals['_TIMERKIND']._serialized_end=6322
-  _globals['_REVISECAUSE']._serialized_start=6324
-  _globals['_REVISECAUSE']._serialized_end=6444
-  _globals['_HISTORYEVENT']._serialized_start=240
-  _globals['_HISTORYEVENT']._serialized_end=1869
-  _globals['_HISTORYBATCH']._serialized_start=1871
-  _globals['_HISTORYBATCH']._serialized_end=1928
-  _globals['_RUNSTARTED']._serialized_start=1931
-  _globals['_RUNSTARTED']._serialized_end=2350
-  _globals['_RUNSTARTED_ATTRIBUTESENTRY']._serialized_start=2277
-  _globals['_RUNSTARTED_ATTRIBUTESENTRY']._serialized_end=2350
-  _globals['_RUNPAUSED']._serialized_start=2352
-  _globals['_RUNPAUSED']._serialized_end=2377
-  _globals['_RUNRESUMED']._serialized_start=2379
-  _globals['_RUNRESUMED']._serialized_end=2405
-  _globals['_RUNCANCELREQUESTED']._serialized_start=2407
-  _globals['_RUNCANCELREQUESTED']._serialized_end=2443
-  _globals['_RUNREOPENED']._serialized_start=2445
-  _globals['_RUNREOPENED']._serialized_end=2563
-  _globals['_RUNSUCCEEDED']._serialized_start=2565
-  _globals['_RUNSUCCEEDED']._serialized_end=2649
-  _globals['_RUNFAILED']._serialized_start=2651
-  _globals['_RUNFAILED']._serialized_end=2733
-  _globals['_RUNCANCELED']._serialized_start=2735
-  _globals['_RUNCANCELED']._serialized_end=2796
-  _globals['_RUNTERMINATED']._serialized_start=2798
-  _globals['_RUNTERMINATED']._serialized_end=2861
-  _globals['_RUNTIMEDOUT']._serialized_start=2863
-  _globals['_RUNTIMEDOUT']._serialized_end=2908
-  _globals['_STEPQUEUED']._serialized_start=2911
-  _globals['_STEPQUEUED']._serialized_end=3253
-  _globals['_STEPSTARTED']._serialized_start=3255
-  _globals['_STEPSTARTED']._serialized_end=3333
-  _globals['_STEPATTEMPTFAILED']._serialized_start=3336
-  _globals['_STEPATTEMPTFAILED']._serialized_end=3473
-  _globals['_EDGEOUTCOME']._serialized_start=3475
-  _globals['_EDGEOUTCOME']._serialized_end=3568
-  _globals['_STEPSUCCEEDED']._serialized_start=3571
-  _globals['_STEPSUCCEEDED']._serialized_end=3717
-  _globals['_STEPFAILED']._serialized_start=3720
-  _globals['_STEPFAILED']._serialized_end=3860
-  _globals['_STEPSKIPPED']._serialized_start=3863
-  _globals['_STEPSKIPPED']._serialized_end=3997
-  _globals['_STEPCANCELREQUESTED']._serialized_start=4000
-  _globals['_STEPCANCELREQUESTED']._serialized_end=4141
-  _globals['_STEPCANCELED']._serialized_start=4144
-  _globals['_STEPCANCELED']._serialized_end=4289
-  _globals['_TIMERSTARTED']._serialized_start=4291
-  _globals['_TIMERSTARTED']._serialized_end=4403
-  _globals['_TIMERFIRED']._serialized_start=4405
-  _globals['_TIMERFIRED']._serialized_end=4469
-  _globals['_GATEOPENED']._serialized_start=4472
-  _globals['_GATEOPENED']._serialized_end=4733
-  _globals['_GATEDECISIONRECORDED']._serialized_start=4736
-  _globals['_GATEDECISIONRECORDED']._serialized_end=4932
-  _globals['_GATEREVISED']._serialized_start=4935
-  _globals['_GATEREVISED']._serialized_end=5222
-  _globals['_GATERESOLVED']._serialized_start=5225
-  _globals['_GATERESOLVED']._serialized_end=5359
-  _globals['_WAITOPENED']._serialized_start=5361
-  _globals['_WAITOPENED']._serialized_end=5486
-  _globals['_SIGNALRECEIVED']._serialized_start=5488
-  _globals['_SIGNALRECEIVED']._serialized_end=5557
-  _globals['_WAITMATCHED']._serialized_start=5559
-  _globals['_WAITMATCHED']._serialized_end=5606
+  _globals['_QUEUECAUSE']._serialized_start=4697
+  _globals['_QUEUECAUSE']._serialized_end=4863
+  _globals['_EDGERESOLUTION']._serialized_start=4866
+  _globals['_EDGERESOLUTION']._serialized_end=4995
+  _globals['_SKIPREASON']._serialized_start=4998
+  _globals['_SKIPREASON']._serialized_end=5128
+  _globals['_CANCELCAUSE']._serialized_start=5131
+  _globals['_CANCELCAUSE']._serialized_end=5297
+  _globals['_TIMERKIND']._serialized_start=5299
+  _globals['_TIMERKIND']._serialized_end=5410
+  _globals['_HISTORYEVENT']._serialized_start=218
+  _globals['_HISTORYEVENT']._serialized_end=1847
+  _globals['_HISTORYBATCH']._serialized_start=1849
+  _globals['_HISTORYBATCH']._serialized_end=1906
+  _globals['_RUNSTARTED']._serialized_start=1909
+  _globals['_RUNSTARTED']._serialized_end=2328
+  _globals['_RUNSTARTED_ATTRIBUTESENTRY']._serialized_start=2255
+  _globals['_RUNSTARTED_ATTRIBUTESENTRY']._serialized_end=2328
+  _globals['_RUNPAUSED']._serialized_start=2330
+  _globals['_RUNPAUSED']._serialized_end=2355
+  _globals['_RUNRESUMED']._serialized_start=2357
+  _globals['_RUNRESUMED']._serialized_end=2383
+  _globals['_RUNCANCELREQUESTED']._serialized_start=2385
+  _globals['_RUNCANCELREQUESTED']._serialized_end=2421
+  _globals['_RUNREOPENED']._serialized_start=2423
+  _globals['_RUNREOPENED']._serialized_end=2541
+  _globals['_RUNSUCCEEDED']._serialized_start=2543
+  _globals['_RUNSUCCEEDED']._serialized_end=2627
+  _globals['_RUNFAILED']._serialized_start=2629
+  _globals['_RUNFAILED']._serialized_end=2711
+  _globals['_RUNCANCELED']._serialized_start=2713
+  _globals['_RUNCANCELED']._serialized_end=2774
+  _globals['_RUNTERMINATED']._serialized_start=2776
+  _globals['_RUNTERMINATED']._serialized_end=2839
+  _globals['_RUNTIMEDOUT']._serialized_start=2841
+  _globals['_RUNTIMEDOUT']._serialized_end=2886
+  _globals['_STEPQUEUED']._serialized_start=2889
+  _globals['_STEPQUEUED']._serialized_end=3231
+  _globals['_STEPSTARTED']._serialized_start=3233
+  _globals['_STEPSTARTED']._serialized_end=3311
+  _globals['_STEPATTEMPTFAILED']._serialized_start=3314
+  _globals['_STEPATTEMPTFAILED']._serialized_end=3451
+  _globals['_EDGEOUTCOME']._serialized_start=3453
+  _globals['_EDGEOUTCOME']._serialized_end=3546
+  _globals['_STEPSUCCEEDED']._serialized_start=3549
+  _globals['_STEPSUCCEEDED']._serialized_end=3695
+  _globals['_STEPFAILED']._serialized_start=3698
+  _globals['_STEPFAILED']._serialized_end=3838
+  _globals['_STEPSKIPPED']._serialized_start=3841
+  _globals['_STEPSKIPPED']._serialized_end=3975
+  _globals['_STEPCANCELREQUESTED']._serialized_start=3978
+  _globals['_STEPCANCELREQUESTED']._serialized_end=4119
+  _globals['_STEPCANCELED']._serialized_start=4122
+  _globals['_STEPCANCELED']._serialized_end=4267
+  _globals['_TIMERSTARTED']._serialized_start=4269
+  _globals['_TIMERSTARTED']._serialized_end=4381
+  _globals['_TIMERFIRED']._serialized_start=4383
+  _globals['_TIMERFIRED']._serialized_end=4447
+  _globals['_WAITOPENED']._serialized_start=4449
+  _globals['_WAITOPENED']._serialized_end=4574
+  _globals['_SIGNALRECEIVED']._serialized_start=4576
+  _globals['_SIGNALRECEIVED']._serialized_end=4645
+  _globals['_WAITMATCHED']._serialized_start=4647
+  _globals['_WAITMATCHED']._serialized_end=4694
 # @@protoc_insertion_point(module_scope)

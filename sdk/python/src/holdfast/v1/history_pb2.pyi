@@ -10,9 +10,8 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from holdfast.v1 import actor_pb2 as _actor_pb2
-from holdfast.v1 import definition_pb2 as _definition_pb2
 from holdfast.v1 import failure_pb2 as _failure_pb2
-from holdfast.v1 import gate_pb2 as _gate_pb2
+from holdfast.v1 import gate_history_pb2 as _gate_history_pb2
 from holdfast.v1 import payload_pb2 as _payload_pb2
 from holdfast.v1 import step_action_pb2 as _step_action_pb2
 import builtins as _builtins
@@ -178,34 +177,6 @@ TIMER_KIND_RUN_TIMEOUT: TimerKind.ValueType  # 3
 """The timeout of a run."""
 Global___TimerKind: _TypeAlias = TimerKind  # noqa: Y015
 
-class _ReviseCause:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _ReviseCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReviseCause.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    REVISE_CAUSE_UNSPECIFIED: _ReviseCause.ValueType  # 0
-    """Never sent."""
-    REVISE_CAUSE_EDIT: _ReviseCause.ValueType  # 1
-    """Someone edited what is proposed."""
-    REVISE_CAUSE_DELEGATE: _ReviseCause.ValueType  # 2
-    """Someone delegated it."""
-    REVISE_CAUSE_ESCALATE: _ReviseCause.ValueType  # 3
-    """Its deadline handed it to others."""
-
-class ReviseCause(_ReviseCause, metaclass=_ReviseCauseEnumTypeWrapper):
-    """ReviseCause is why a gate was revised."""
-
-REVISE_CAUSE_UNSPECIFIED: ReviseCause.ValueType  # 0
-"""Never sent."""
-REVISE_CAUSE_EDIT: ReviseCause.ValueType  # 1
-"""Someone edited what is proposed."""
-REVISE_CAUSE_DELEGATE: ReviseCause.ValueType  # 2
-"""Someone delegated it."""
-REVISE_CAUSE_ESCALATE: ReviseCause.ValueType  # 3
-"""Its deadline handed it to others."""
-Global___ReviseCause: _TypeAlias = ReviseCause  # noqa: Y015
-
 @_typing.final
 class HistoryEvent(_message.Message):
     """HistoryEvent is one immutable entry of a run's history. The state of a run is the fold of its events."""
@@ -343,19 +314,19 @@ class HistoryEvent(_message.Message):
         """A timer fired."""
 
     @_builtins.property
-    def gate_opened(self) -> Global___GateOpened:
+    def gate_opened(self) -> _gate_history_pb2.GateOpened:
         """A gate opened."""
 
     @_builtins.property
-    def gate_decision_recorded(self) -> Global___GateDecisionRecorded:
+    def gate_decision_recorded(self) -> _gate_history_pb2.GateDecisionRecorded:
         """Someone decided."""
 
     @_builtins.property
-    def gate_revised(self) -> Global___GateRevised:
+    def gate_revised(self) -> _gate_history_pb2.GateRevised:
         """What a gate shows, or who may decide, changed."""
 
     @_builtins.property
-    def gate_resolved(self) -> Global___GateResolved:
+    def gate_resolved(self) -> _gate_history_pb2.GateResolved:
         """A gate was resolved."""
 
     @_builtins.property
@@ -398,10 +369,10 @@ class HistoryEvent(_message.Message):
         step_action_taken: _step_action_pb2.StepActionTaken | None = ...,
         timer_started: Global___TimerStarted | None = ...,
         timer_fired: Global___TimerFired | None = ...,
-        gate_opened: Global___GateOpened | None = ...,
-        gate_decision_recorded: Global___GateDecisionRecorded | None = ...,
-        gate_revised: Global___GateRevised | None = ...,
-        gate_resolved: Global___GateResolved | None = ...,
+        gate_opened: _gate_history_pb2.GateOpened | None = ...,
+        gate_decision_recorded: _gate_history_pb2.GateDecisionRecorded | None = ...,
+        gate_revised: _gate_history_pb2.GateRevised | None = ...,
+        gate_resolved: _gate_history_pb2.GateResolved | None = ...,
         wait_opened: Global___WaitOpened | None = ...,
         signal_received: Global___SignalReceived | None = ...,
         wait_matched: Global___WaitMatched | None = ...,
@@ -1202,200 +1173,6 @@ class TimerFired(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TimerFired: _TypeAlias = TimerFired  # noqa: Y015
-
-@_typing.final
-class GateOpened(_message.Message):
-    """GateOpened shows something to people and asks."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
-    CONTENT_FIELD_NUMBER: _builtins.int
-    CONTENT_HASH_FIELD_NUMBER: _builtins.int
-    DEADLINE_TIME_FIELD_NUMBER: _builtins.int
-    FAILURE_FIELD_NUMBER: _builtins.int
-    REVIEW_RULE_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Path of the activation."""
-    reason: _gate_pb2.GateReason.ValueType
-    """Why it is open."""
-    revision: _builtins.int
-    """Number of what is shown, never repeated within an activation."""
-    content_hash: _builtins.bytes
-    """SHA-256 of what is shown."""
-    review_rule: _builtins.int
-    """For a review: position of the rule in `on_error`, from 1."""
-    @_builtins.property
-    def content(self) -> _gate_pb2.GateContent:
-        """What is shown."""
-
-    @_builtins.property
-    def deadline_time(self) -> _timestamp_pb2.Timestamp:
-        """When the deadline rule applies. Absent means never."""
-
-    @_builtins.property
-    def failure(self) -> _failure_pb2.Failure:
-        """For a review: the failure."""
-
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        reason: _gate_pb2.GateReason.ValueType = ...,
-        revision: _builtins.int = ...,
-        content: _gate_pb2.GateContent | None = ...,
-        content_hash: _builtins.bytes = ...,
-        deadline_time: _timestamp_pb2.Timestamp | None = ...,
-        failure: _failure_pb2.Failure | None = ...,
-        review_rule: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "deadline_time", b"deadline_time", "failure", b"failure"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_hash", b"content_hash", "deadline_time", b"deadline_time", "failure", b"failure", "path", b"path", "reason", b"reason", "review_rule", b"review_rule", "revision", b"revision"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GateOpened: _TypeAlias = GateOpened  # noqa: Y015
-
-@_typing.final
-class GateDecisionRecorded(_message.Message):
-    """GateDecisionRecorded is what one person said; who, is in the event's actor."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
-    DECISION_FIELD_NUMBER: _builtins.int
-    PAYLOAD_FIELD_NUMBER: _builtins.int
-    COMMENT_FIELD_NUMBER: _builtins.int
-    DELEGATE_TO_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Path of the activation."""
-    revision: _builtins.int
-    """Revision that was decided on."""
-    decision: _definition_pb2.Decision.ValueType
-    """The decision."""
-    comment: _builtins.str
-    """Why. Empty means no comment."""
-    @_builtins.property
-    def payload(self) -> _payload_pb2.Payload:
-        """Data that came along. Absent means none."""
-
-    @_builtins.property
-    def delegate_to(self) -> _definition_pb2.Approvers:
-        """For DELEGATE: who shall decide."""
-
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        revision: _builtins.int = ...,
-        decision: _definition_pb2.Decision.ValueType = ...,
-        payload: _payload_pb2.Payload | None = ...,
-        comment: _builtins.str = ...,
-        delegate_to: _definition_pb2.Approvers | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delegate_to", b"delegate_to", "payload", b"payload"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "decision", b"decision", "delegate_to", b"delegate_to", "path", b"path", "payload", b"payload", "revision", b"revision"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GateDecisionRecorded: _TypeAlias = GateDecisionRecorded  # noqa: Y015
-
-@_typing.final
-class GateRevised(_message.Message):
-    """GateRevised changes what a gate shows or who may decide; earlier decisions count no more."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
-    CAUSE_FIELD_NUMBER: _builtins.int
-    CONTENT_FIELD_NUMBER: _builtins.int
-    CONTENT_HASH_FIELD_NUMBER: _builtins.int
-    DIFFERENCE_FIELD_NUMBER: _builtins.int
-    APPROVERS_FIELD_NUMBER: _builtins.int
-    DEADLINE_TIME_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Path of the activation."""
-    revision: _builtins.int
-    """The new revision."""
-    cause: Global___ReviseCause.ValueType
-    """Why."""
-    content_hash: _builtins.bytes
-    """SHA-256 of what is shown now."""
-    @_builtins.property
-    def content(self) -> _gate_pb2.GateContent:
-        """What is shown now; absent if unchanged."""
-
-    @_builtins.property
-    def difference(self) -> _payload_pb2.Payload:
-        """For EDIT: the difference as an RFC 6902 JSON Patch from the subject before."""
-
-    @_builtins.property
-    def approvers(self) -> _definition_pb2.Approvers:
-        """Who may decide now; absent if unchanged."""
-
-    @_builtins.property
-    def deadline_time(self) -> _timestamp_pb2.Timestamp:
-        """When the deadline rule applies now; absent if unchanged."""
-
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        revision: _builtins.int = ...,
-        cause: Global___ReviseCause.ValueType = ...,
-        content: _gate_pb2.GateContent | None = ...,
-        content_hash: _builtins.bytes = ...,
-        difference: _payload_pb2.Payload | None = ...,
-        approvers: _definition_pb2.Approvers | None = ...,
-        deadline_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approvers", b"approvers", "content", b"content", "deadline_time", b"deadline_time", "difference", b"difference"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvers", b"approvers", "cause", b"cause", "content", b"content", "content_hash", b"content_hash", "deadline_time", b"deadline_time", "difference", b"difference", "path", b"path", "revision", b"revision"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GateRevised: _TypeAlias = GateRevised  # noqa: Y015
-
-@_typing.final
-class GateResolved(_message.Message):
-    """GateResolved closes a gate; what follows for the step is in the next events."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PATH_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
-    RESOLUTION_FIELD_NUMBER: _builtins.int
-    RULE_FIELD_NUMBER: _builtins.int
-    path: _builtins.str
-    """Path of the activation."""
-    revision: _builtins.int
-    """Revision it was resolved at."""
-    resolution: _gate_pb2.Resolution.ValueType
-    """The outcome."""
-    rule: _gate_pb2.ResolutionRule.ValueType
-    """What resolved it."""
-    def __init__(
-        self,
-        *,
-        path: _builtins.str = ...,
-        revision: _builtins.int = ...,
-        resolution: _gate_pb2.Resolution.ValueType = ...,
-        rule: _gate_pb2.ResolutionRule.ValueType = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "resolution", b"resolution", "revision", b"revision", "rule", b"rule"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GateResolved: _TypeAlias = GateResolved  # noqa: Y015
 
 @_typing.final
 class WaitOpened(_message.Message):

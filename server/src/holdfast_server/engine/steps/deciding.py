@@ -11,8 +11,8 @@ import jsonpatch
 from holdfast.v1.actor_pb2 import Actor
 from holdfast.v1.definition_pb2 import Approvers, Decision
 from holdfast.v1.errors_pb2 import ErrorReason
+from holdfast.v1.gate_history_pb2 import GateDecisionRecorded, GateRevised, ReviseCause
 from holdfast.v1.gate_pb2 import GateContent, Resolution, ResolutionRule
-from holdfast.v1.history_pb2 import GateDecisionRecorded, GateRevised, ReviseCause
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine.commands import DecideGate
 from holdfast_server.engine.json_values import encode

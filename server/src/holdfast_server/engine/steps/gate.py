@@ -7,8 +7,8 @@ first resolution closes the gate.
 import hashlib
 
 from holdfast.v1.definition_pb2 import Approvers, Decision, OnDeadline
+from holdfast.v1.gate_history_pb2 import GateOpened, GateResolved, GateRevised, ReviseCause
 from holdfast.v1.gate_pb2 import GateContent, GateDecision, GateReason, ProposedAction, Resolution, ResolutionRule
-from holdfast.v1.history_pb2 import GateOpened, GateResolved, GateRevised, ReviseCause
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine import failures, outcomes, rendering, state as st
 from holdfast_server.engine.json_values import encode

@@ -2,8 +2,9 @@
 
 from holdfast.v1.definition_pb2 import Decision
 from holdfast.v1.failure_pb2 import Failure
+from holdfast.v1.gate_history_pb2 import GateOpened, GateResolved
 from holdfast.v1.gate_pb2 import GateContent, GateReason, Resolution, ResolutionRule
-from holdfast.v1.history_pb2 import GateOpened, GateResolved, QueueCause
+from holdfast.v1.history_pb2 import QueueCause
 from holdfast.v1.payload_pb2 import Payload
 from holdfast_server.engine import failures, outcomes, rendering
 from holdfast_server.engine.plan import StepPlan
