@@ -9,6 +9,10 @@ from holdfast_server.engine.names import Ref, ref_text
 __all__ = ["DefinitionFaultsError", "Fault", "Faults", "did_you_mean"]
 
 NAMES_SHOWN_MAX = 8
+FAULTS_MAX = 1_000
+"""With so many faults a definition is not read any further; nobody mends more at once."""
+NAMES_COMPARED_MAX = 50
+"""Known names an unknown one is compared with; of more, those that begin as it does."""
 
 
 class Fault(NamedTuple):
@@ -41,8 +45,15 @@ class Faults:
         self._found: dict[Fault, None] = {}
 
     def add(self, parts: Ref, message: str) -> None:
-        """Note a fault; the same one is noted once."""
+        """Note a fault; the same one is noted once.
+
+        Raises:
+            DefinitionFaultsError: that is enough of them.
+        """
         self._found[Fault(ref_text(parts), message, parts)] = None
+        if len(self._found) >= FAULTS_MAX:
+            self._found[Fault("", f"there may be more: the first {FAULTS_MAX:,} faults are told at once", ())] = None
+            self.raise_any()
 
     @property
     def found(self) -> tuple[Fault, ...]:
@@ -62,7 +73,10 @@ class Faults:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or what is known."""
     names = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, names, 1)
+    compared = names
+    if len(names) > NAMES_COMPARED_MAX:
+        compared = [other for other in names if other[:2] == name[:2]][:NAMES_COMPARED_MAX]
+    close = difflib.get_close_matches(name, compared, 1)
     if not close:
         close = [other for other in names if other.lower() == name.lower()][:1]
     if close:

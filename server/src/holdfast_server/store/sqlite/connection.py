@@ -41,7 +41,8 @@ class Role(StrEnum):
     CHECKPOINT = "checkpoint"
 
 
-_CACHE_KIB = {Role.WRITER: 65_536, Role.READER: 16_384, Role.CHECKPOINT: 1_024}
+_CACHE_KIB = {Role.WRITER: 8_192, Role.READER: 8_192, Role.CHECKPOINT: 1_024}
+"""What the operating system has in memory is as near: 64 MiB for the writer cost 30 MB and saved no time."""
 
 
 @dataclass(frozen=True, slots=True)
