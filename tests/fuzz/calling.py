@@ -38,6 +38,7 @@ from holdfast.v1.run_service_pb2 import (
     WatchRunsRequest,
 )
 from holdfast.v1.signal_pb2 import Signal
+from holdfast.v1.step_action_pb2 import SkipStep, StepActionRequest
 from holdfast.v1.task_pb2 import TaskResult, WorkerInfo
 from holdfast.v1.worker_service_pb2 import (
     CompleteTasksRequest,
@@ -179,6 +180,7 @@ def sound_requests(run_id: str, closed: str, token: bytes) -> dict[str, object]:
         SignalRunRequest(run_id=run_id, signal=signal, request_id="fuzz"),
         SignalRunsRequest(signals=[SignalRunRequest(run_id=run_id, signal=signal)]),
         QueryRunRequest(run_id=run_id, expression="input.n"),
+        StepActionRequest(run_id=run_id, step_path="work", skip=SkipStep(output=payload), note="fuzz"),
         PauseRunRequest(run_id=run_id, note="fuzz"),
         ResumeRunRequest(run_id=run_id),
         CancelRunRequest(run_id="nobody", reason="fuzz"),
