@@ -140,7 +140,7 @@ def _after(error: Exception) -> str:
     if isinstance(error, StoreTooNewError):
         return "run the version of holdfast-server that wrote it, or a newer one; see: holdfast --version"
     if isinstance(error, StoreCorruptError):
-        return "put back a backup, or name another file: --database FILE"
+        return "put back a backup: holdfast admin restore FILE --force; or name another file: --database FILE"
     return "name a file on a local disk, in a folder this user may write to: --database FILE"
 
 

@@ -60,7 +60,7 @@ def backup(
     duration_s = round(monotonic() - begin_s, 3)
     cli.result(
         lambda: {"database": str(path), "file": str(file), "size_bytes": copied.size_bytes, "duration_s": duration_s},
-        lambda: _line(f"backed up  {path} to {file}: {_size(copied.size_bytes)} in {duration_s:.1f} s"),
+        lambda: _line(f"backed up  {_short(path)} to {file}: {_size(copied.size_bytes)} in {duration_s:.1f} s"),
     )
 
 
@@ -82,7 +82,7 @@ def restore(
         report = replace(file, path, find_driver(), bar, force=force)
     cli.result(
         lambda: {"file": str(file), "database": str(path), "restored": not report.faults, **_facts(report)},
-        lambda: _faults(report.faults) or _line(f"restored  {path} from {file}: {_counts(report)}"),
+        lambda: _faults(report.faults) or _line(f"restored  {_short(path)} from {file}: {_counts(report)}"),
     )
     if report.faults:
         raise Refusal(f"{file} has faults: nothing was restored", "take another backup")
@@ -99,10 +99,10 @@ def verify(cli: Cli, database: Database = None, config: Config = None) -> None:
         report = make_checks(path, find_driver(), bar)
     cli.result(
         lambda: {"database": str(path), **_facts(report)},
-        lambda: _faults(report.faults) or _line(f"verified  {path}: {_counts(report)}, no faults"),
+        lambda: _faults(report.faults) or _line(f"verified  {_short(path)}: {_counts(report)}, no faults"),
     )
     if report.faults:
-        raise Refusal(f"{path} has {len(report.faults):,} faults", "holdfast admin restore FILE --force")
+        raise Refusal(f"{_short(path)} has {len(report.faults):,} faults", "holdfast admin restore FILE --force")
 
 
 @command(app, "vacuum")
@@ -125,7 +125,7 @@ def vacuum(cli: Cli, database: Database = None, config: Config = None) -> None:
             "size_bytes": copied.size_bytes,
             "duration_s": duration_s,
         },
-        lambda: _line(f"vacuumed  {path}: {_size(copied.before_bytes)} before, {_size(copied.size_bytes)} now"),
+        lambda: _line(f"vacuumed  {_short(path)}: {_size(copied.before_bytes)} before, {_size(copied.size_bytes)} now"),
     )
 
 
@@ -193,6 +193,12 @@ def _faults(faults: "list[Fault]") -> "RenderableType | None":
         for one in faults
     ]
     return Group(*map(_line, lines)) if lines else None
+
+
+def _short(path: Path) -> Path:
+    """A path as one would type it here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _counts(report: "Report") -> str:
