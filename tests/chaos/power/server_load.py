@@ -81,6 +81,20 @@ class Accepted:
     run_id: str
 
 
+@dataclass(frozen=True)
+class Deleting:
+    """Mark: a caller has asked for a run to be deleted."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """Mark: a caller was told that a run is deleted."""
+
+    run_id: str
+
+
 @dataclass
 class Eyes:
     """What callers were shown until some moment."""
@@ -89,6 +103,10 @@ class Eyes:
     """Runs whose start was asked for."""
     accepted: set[str] = field(default_factory=set)
     """Runs whose start was answered."""
+    deleting: set[str] = field(default_factory=set)
+    """Runs whose deletion was asked for."""
+    deleted: set[str] = field(default_factory=set)
+    """Runs whose deletion was answered."""
     histories: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
     succeeded: set[tuple[str, str]] = field(default_factory=set)
     """Runs and steps."""
@@ -104,6 +122,10 @@ class Eyes:
                 self.tried.add(run_id)
             case Accepted(run_id):
                 self.accepted.add(run_id)
+            case Deleting(run_id):
+                self.deleting.add(run_id)
+            case Deleted(run_id):
+                self.deleted.add(run_id)
             case Shown(run_id, events):
                 before = self.histories.get(run_id, ())
                 assert events[: len(before)] == before, f"the history of {run_id} was changed after it was shown"
@@ -239,6 +261,12 @@ class ServerLoad:
         await self.ask(getattr(self.stubs.runs, method), request)
         assert body in await self.kinds(run_id)
 
+    async def delete(self, run_id: str) -> None:
+        """Delete a run that is closed."""
+        self.see(Deleting(run_id))
+        await self.ask(self.stubs.runs.DeleteRun, runs.DeleteRunRequest(run_id=run_id, request_id=f"delete-{run_id}"))
+        self.see(Deleted(run_id))
+
     async def decide(self, run_id: str) -> None:
         """Approve the gate of a run."""
         gate = (await self.ask(self.stubs.gates.GetGate, gates.GetGateRequest(run_id=run_id, step_path="ask"))).gate
@@ -320,6 +348,8 @@ class ServerLoad:
         await self.work(f"try-{name}", f"ask-{name}", failing=f"try-{name}")
         await self.start("hold", f"ended-{name}")
         await self.change("CancelRun", f"ended-{name}", "run_canceled")
+        await self.delete(f"ended-{name}")
+        await self.delete(f"large-0-{name}")
         await self.start("chain", f"held-{name}", name)
         await self.tasks()
 
@@ -336,6 +366,7 @@ class ServerLoad:
         await self.work(f"chain-{name}", f"ask-{name}")
         await self.start("hold", f"ended-{name}")
         await self.change("CancelRun", f"ended-{name}", "run_canceled")
+        await self.delete(f"ended-{name}")
 
     async def list_runs(self, states: Sequence[RunState.ValueType] = ()) -> list[RunSummary]:
         """All runs, or those in some states."""
@@ -380,7 +411,9 @@ async def check_server(database: Path, eyes: Eyes) -> None:
     async with serving(database) as (_server, stubs):
         load = ServerLoad(stubs, eyes, lambda _mark: None)
         there = {run.run_id for run in await load.list_runs()}
-        assert there >= eyes.accepted | set(eyes.histories), f"lost: {(eyes.accepted | set(eyes.histories)) - there}"
+        shown = eyes.accepted | set(eyes.histories)
+        assert there | eyes.deleting >= shown, f"lost: {shown - there}"
+        assert not there & eyes.deleted, f"deleted, and there again: {there & eyes.deleted}"
         assert there <= eyes.tried, f"from nowhere: {there - eyes.tried}"
         for run_id in sorted(there):
             await load.look(run_id)

@@ -1,7 +1,8 @@
 """A load on the store alone, and what must be true of every disk it may leave behind.
 
-The load is a list of commits, made one after the other. Each adds an event to the first run, so that a database tells
-how many of them it has: at least as many as were acknowledged, at most as many as were begun, each whole.
+The load is a list of steps, made one after the other: commits, each of which adds an event to the first run, and
+deletions of one run each. So a database tells how many of them it has: at least as many as were acknowledged, at most
+as many as were begun, each whole.
 """
 
 import random
@@ -14,6 +15,7 @@ from typing import Any
 
 from holdfast_server.store.port import (
     Commit,
+    Deletion,
     EvictedTask,
     HistoryRow,
     PayloadRow,
@@ -33,19 +35,21 @@ __all__ = ["Acknowledged", "Answer", "Begun", "Contents", "StoreLoad", "check_st
 FIRST = 1
 """Key of the run that counts commits."""
 
+Step = Commit | Deletion
+
 
 @dataclass(frozen=True)
 class Begun:
-    """Mark: a commit was handed to the store."""
+    """Mark: a step was handed to the store."""
 
-    commits: int
+    steps: int
 
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """Mark: the store has answered that a commit is durable."""
+    """Mark: the store has answered that a step is durable."""
 
-    commits: int
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,34 @@ class Contents:
     wake_times: list[tuple[int, int]] = field(default_factory=list)
     tasks: int = 0
     """Waiting attempts of evicted runs."""
+    deleted: set[str] = field(default_factory=set)
+    """Ids of deleted runs."""
+    references: dict[bytes, set[int]] = field(default_factory=dict, compare=False)
+    """Which runs refer to a payload; the store does not tell."""
 
-    def take(self, commit: Commit) -> None:
-        """Add a commit."""
+    def take(self, step: Step) -> None:
+        """Add a step."""
+        if isinstance(step, Deletion):
+            self._delete(step.key)
+        else:
+            self._add(step)
+
+    def _delete(self, key: int) -> None:
+        self.deleted.add(self.runs.pop(key).run_id)
+        self.history.pop(key, None)
+        for digest, keys in self.references.items():
+            keys.discard(key)
+            if not keys:
+                self.payloads.pop(digest, None)
+
+    def _add(self, commit: Commit) -> None:
         for run in commit.new_runs:
             self.runs[run.key] = stored(run)
         for row in commit.history:
             self.history.setdefault(row.run_key, []).append(row)
-        self.payloads.update({row.sha256: row.blob for row in commit.payloads})
+        for payload in commit.payloads:
+            self.payloads[payload.sha256] = payload.blob
+            self.references.setdefault(payload.sha256, set()).add(payload.run_key)
         for change in commit.updates:
             changes = {name: getattr(change, name) for name in change.__dataclass_fields__ if name != "key"}
             self.runs[change.key] = replace(self.runs[change.key], **changes)
@@ -95,28 +119,41 @@ class Contents:
 
 
 class StoreLoad:
-    """Commits of all kinds, the same for the same seed, however far it was driven before.
+    """Steps of all kinds, the same for the same seed, however far it was driven before.
 
     Args:
-        chance: decides what the commits hold.
+        chance: decides what the steps hold.
         count: how many there are.
     """
 
     def __init__(self, chance: random.Random, count: int) -> None:
         held = Contents()
-        self.commits: list[Commit] = []
+        self.steps: list[Step] = []
         for number in range(count):
-            commit = _commit(number, held, chance)
-            held.take(commit)
-            self.commits.append(commit)
-        self.hashes = sorted(held.payloads)
+            step = _step(number, held, chance)
+            held.take(step)
+            self.steps.append(step)
+        self._hashes = sorted(held.references)
+        self._run_ids = [*(row.run_id for row in held.runs.values()), *held.deleted]
 
-    def after(self, commits: int) -> Contents:
+    def after(self, steps: int) -> Contents:
         """What a store holds after so many of them."""
         contents = Contents()
-        for commit in self.commits[:commits]:
-            contents.take(commit)
+        for step in self.steps[:steps]:
+            contents.take(step)
         return contents
+
+    async def made(self, store: Store) -> int:
+        """How many steps a store has."""
+        return len(await store.history(FIRST)) + len(await store.deleted_runs("default", self._run_ids))
+
+    async def make(self, store: Store, number: int) -> None:
+        """Make a step, counted from 1."""
+        step = self.steps[number - 1]
+        if isinstance(step, Deletion):
+            await store.delete_runs([step])
+        else:
+            await store.commit(step)
 
     async def drive(
         self,
@@ -126,13 +163,13 @@ class StoreLoad:
         mark: Callable[[object], None],
         mend: Callable[[], None] | None = None,
     ) -> None:
-        """Make the commits after the first `done` up to `until`, noting what was begun and answered.
+        """Make the steps after the first `done` up to `until`, noting what was begun and answered.
 
         What fails is made again, once `mend` has been called, unless it turns out to have been made.
 
         Raises:
             StoreError: something fails and there is no `mend`.
-            AssertionError: a commit that failed is half there.
+            AssertionError: a step that failed is half there.
         """
 
         async def answer(what: str, ask: Callable[[], Awaitable[object]]) -> None:
@@ -150,17 +187,17 @@ class StoreLoad:
         for number in range(done + 1, until + 1):
             mark(Begun(number))
             try:
-                await store.commit(self.commits[number - 1])
+                await self.make(store, number)
             except StoreError:
                 if mend is None:
                     raise
                 mend()
                 await store.probe()
-                there = len(await store.history(FIRST))
-                assert there in {number - 1, number}, f"{there} commits are there after a failure of number {number}"
-                assert await self.read(store) == self.after(there), f"not what {there} commits leave"
+                there = await self.made(store)
+                assert there in {number - 1, number}, f"{there} steps are there after a failure of number {number}"
+                assert await self.read(store) == self.after(there), f"not what {there} steps leave"
                 if there < number:
-                    await store.commit(self.commits[number - 1])
+                    await self.make(store, number)
             mark(Acknowledged(number))
             if number % 10 == 0:
                 await answer("epoch", store.next_server_epoch)
@@ -169,7 +206,7 @@ class StoreLoad:
         """All that a store holds."""
         query = RunQuery("default", limit=100_000)
         runs = {row.key: row for row in await store.runs(query)}
-        found = Contents(runs, payloads=await store.payloads(self.hashes))
+        found = Contents(runs, payloads=await store.payloads(self._hashes))
         for key in sorted(runs):
             rows = list(await store.history(key))
             if rows:
@@ -178,10 +215,14 @@ class StoreLoad:
         found.evicted = await store.snapshots(sorted(runs))
         found.wake_times = list(await store.wake_times((0, 0), 100_000))
         found.tasks = sum(row.count for row in await store.task_backlog())
+        found.deleted = {row.run_id for row in await store.deleted_runs("default", self._run_ids)}
         return found
 
 
-def _commit(number: int, held: Contents, chance: random.Random) -> Commit:
+def _step(number: int, held: Contents, chance: random.Random) -> Step:
+    closed = [key for key, row in held.runs.items() if row.state == CANCELED]
+    if closed and chance.random() < 0.1:
+        return Deletion(chance.choice(closed), number + 1)
     commit = Commit()
     if number == 0:
         commit.new_runs.append(new_run(FIRST))
@@ -197,7 +238,7 @@ def _commit(number: int, held: Contents, chance: random.Random) -> Commit:
     event(FIRST, 20)
     kind = chance.choice(("starts", "events", "events", "payload", "end", "version", "leave", "back", "little"))
     if kind == "starts":
-        for key in range(max(held.runs, default=FIRST) + 1, max(held.runs, default=FIRST) + chance.randint(2, 6)):
+        for key in range(number * 10 + 2, number * 10 + chance.randint(3, 7)):
             commit.new_runs.append(new_run(key, request_id=f"request-{key}", attributes_json='{"a": 1}'))
             event(key, chance.randint(10, 300))
     elif kind == "version":
@@ -225,10 +266,10 @@ def _commit(number: int, held: Contents, chance: random.Random) -> Commit:
 
 
 def told(trace: Sequence[Operation]) -> tuple[int, int, list[Answer]]:
-    """How many commits were acknowledged and begun in a trace, and what else was answered."""
+    """How many steps were acknowledged and begun in a trace, and what else was answered."""
     marks = [operation.what for operation in trace if isinstance(operation, Mark)]
-    acknowledged = max((mark.commits for mark in marks if isinstance(mark, Acknowledged)), default=0)
-    begun = max((mark.commits for mark in marks if isinstance(mark, Begun)), default=0)
+    acknowledged = max((mark.steps for mark in marks if isinstance(mark, Acknowledged)), default=0)
+    begun = max((mark.steps for mark in marks if isinstance(mark, Begun)), default=0)
     return acknowledged, begun, [mark for mark in marks if isinstance(mark, Answer)]
 
 
@@ -241,7 +282,7 @@ def integrity(database: Path) -> list[Any]:
 async def check_store(
     database: Path, load: StoreLoad, acknowledged: int, begun: int, answers: Sequence[Answer] = ()
 ) -> int:
-    """Open what was left behind, hold it against what was said, and use it. Answers how many commits it has.
+    """Open what was left behind, hold it against what was said, and use it. Answers how many steps it has.
 
     Raises:
         AssertionError: something is lost, half there, or contradicts; or the store cannot be opened or used.
@@ -253,18 +294,18 @@ async def check_store(
         raise AssertionError(f"it does not open: {error}") from error
     try:
         assert integrity(database) == []
-        commits = len(await store.history(FIRST))
-        assert acknowledged <= commits <= begun, f"{commits} commits are there, {acknowledged} were acknowledged"
-        assert await load.read(store) == load.after(commits), f"not what {commits} commits leave"
+        steps = await load.made(store)
+        assert acknowledged <= steps <= begun, f"{steps} steps are there, {acknowledged} were acknowledged"
+        assert await load.read(store) == load.after(steps), f"not what {steps} steps leave"
         epoch, token_key = await store.next_server_epoch(), await store.token_key()
         for answer in answers:
             if answer.what == "epoch":
                 assert epoch > int(str(answer.value)), "a server epoch is given twice"
             else:
                 assert token_key == answer.value, "the key of tokens is another one"
-        if commits < len(load.commits):
-            await store.commit(load.commits[commits])
-            assert len(await store.history(FIRST)) == commits + 1
+        if steps < len(load.steps):
+            await load.make(store, steps + 1)
+            assert await load.made(store) == steps + 1
     finally:
         await store.close()
-    return commits
+    return steps

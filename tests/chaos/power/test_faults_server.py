@@ -104,14 +104,14 @@ class Operator:
         for run_id in self._eyes.tried - accepted:
             told = await refusal_of(self._stubs.runs.GetHistory(runs.GetHistoryRequest(run_id=run_id)))
             assert told.reason == "RUN_NOT_FOUND", f"{run_id} was refused and is there: {told}"
-        for run_id in list(histories)[-10:]:
+        for run_id in [one for one in histories if one not in self._eyes.deleting][-10:]:
             request = runs.GetHistoryRequest(run_id=run_id, page_size=1_000)
             events = (await self._stubs.runs.GetHistory(request)).events
             shown = tuple(event.SerializeToString(deterministic=True) for event in events)
             assert shown[: len(histories[run_id])] == histories[run_id], f"{run_id} is shown otherwise than before"
         listed = (await self._stubs.runs.ListRuns(runs.ListRunsRequest(page_size=20))).runs
         assert {one.run_id for one in listed} <= accepted
-        for one in listed:
+        for one in [one for one in listed if one.run_id not in self._eyes.deleting]:
             request = runs.GetHistoryRequest(run_id=one.run_id, page_size=1_000)
             events = (await self._stubs.runs.GetHistory(request)).events
             closed = not any(one.state == state for state in (RunState.RUN_STATE_RUNNING, RunState.RUN_STATE_PAUSED))
@@ -163,8 +163,11 @@ async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: boo
         chosen = moments(vfs.trace, MOMENTS, chance_of("moments", rounds))
         figures.add(await sweep(vfs.trace, chosen, 1, look, tmp_path / "kept"))
 
-    assert looked or fault is EIO_AT_READS
-    print(f"{fault.name}: {rounds} rounds, failed {dict(hits)}, looked at {looked} times, then {figures}, seed {SEED}")
+    assert hits
+    assert looked or fault is EIO_AT_READS or not CYCLES
+    print(  # noqa: T201
+        f"{fault.name}: {rounds} rounds, failed {dict(hits)}, looked at {looked} times, then {figures}, seed {SEED}"
+    )
 
 
 async def look(image: Path, before: Sequence[Operation]) -> None:

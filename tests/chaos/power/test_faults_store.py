@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.timeout(0 if CYCLES else 100),
 ]
 
-COMMITS = 30
+STEPS = 30
 FAULTS = [ENOSPC, EIO, EIO_AT_READS]
 
 
@@ -35,7 +35,7 @@ def _positions(every: int) -> "itertools.count[int]":
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: bool) -> None:
     """And then the power goes: what a failed sync was to write is not on the disk, however well the next one went."""
-    load = StoreLoad(chance_of("load"), COMMITS)
+    load = StoreLoad(chance_of("load"), STEPS)
     hits: Counter[str] = Counter()
     images = 0
 
@@ -49,14 +49,14 @@ async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: boo
             await store.open()
             faults = Faults(vfs)
             faults.arm(fault, nth, lasting=chance.random() < 0.5, torn=chance.random() < 0.5)
-            await load.drive(store, 0, COMMITS, vfs.mark, faults.heal)
+            await load.drive(store, 0, STEPS, vfs.mark, faults.heal)
             faults.heal()
             await store.close()
-            await check_store(folder / "holdfast.db", load, COMMITS, COMMITS)
+            await check_store(folder / "holdfast.db", load, STEPS, STEPS)
         hits += faults.all_hits
         if faults.hit is None:
             break
-        figures = await sweep(vfs.trace, moments(vfs.trace, 5, chance_of(nth)), 1, look, tmp_path / "kept")
+        figures = await sweep(vfs.trace, moments(vfs.trace, 2, chance_of(nth)), 1, look, tmp_path / "kept")
         images += figures.images.total()
     assert hits
     print(f"{fault.name}: {dict(hits)}, {images} images after them, seed {SEED}")

@@ -28,7 +28,7 @@ class Lives:
     """One database through all its lives.
 
     Attributes:
-        acknowledged, begun: commits.
+        acknowledged, begun: steps.
         answers: what else was answered.
     """
 
@@ -55,12 +55,12 @@ class Lives:
             except StoreError:
                 faults.heal()
                 await store.open()
-            commits = len(await store.history(1))
-            assert self.acknowledged <= commits <= self.begun, f"{commits} of {self.acknowledged} are there"
-            assert await self.load.read(store) == self.load.after(commits)
-            self.begun = commits
-            until = min(commits + self.chance.randint(0, 12), len(self.load.commits))
-            await self.load.drive(store, commits, until, vfs.mark, faults.heal)
+            steps = await self.load.made(store)
+            assert self.acknowledged <= steps <= self.begun, f"{steps} of {self.acknowledged} are there"
+            assert await self.load.read(store) == self.load.after(steps)
+            self.begun = steps
+            until = min(steps + self.chance.randint(0, 12), len(self.load.steps))
+            await self.load.drive(store, steps, until, vfs.mark, faults.heal)
             with suppress(StoreError):
                 await store.close()
         return vfs
@@ -81,10 +81,10 @@ class Lives:
     def heard(self, mark: object) -> None:
         """Take over what the store has said, until the end."""
         match mark:
-            case Begun(commits):
-                self.begun = commits
-            case Acknowledged(commits):
-                self.acknowledged = commits
+            case Begun(steps):
+                self.begun = steps
+            case Acknowledged(steps):
+                self.acknowledged = steps
             case Answer("epoch", value):
                 earlier = [int(str(one.value)) for one in self.answers if one.what == "epoch"]
                 assert all(int(str(value)) > one for one in earlier), "a server epoch is given twice"
@@ -113,7 +113,7 @@ async def test_many_lives(failing: bool, several: bool) -> None:
                 lives.end(vfs, left)
             except AssertionError as error:
                 pytest.fail(f"life {life} (CHAOS_SEED={SEED}): {error}")
-        commits = await check_store(
+        steps = await check_store(
             scratch / f"{LIVES}" / "holdfast.db", lives.load, lives.acknowledged, lives.begun, lives.answers
         )
-    print(f"power loss, again and again: {LIVES} lives, {commits} commits, seed {SEED}")
+    print(f"power loss, again and again: {LIVES} lives, {steps} steps, seed {SEED}")  # noqa: T201

@@ -40,7 +40,7 @@ async def _fail_a_sync_then_be_killed_then_lose_power(*, several: bool) -> bool:
             faults = Faults(vfs)
             faults.arm(EIO_AT_SYNCS, 1, lasting=True)
             with pytest.raises(StoreError):
-                await store.commit(load.commits[3])
+                await load.make(store, 4)
             for operation in vfs.trace:
                 disk.follow(operation)
             disk.cut(Cut.EVERYTHING, chance, second)
@@ -49,7 +49,7 @@ async def _fail_a_sync_then_be_killed_then_lose_power(*, several: bool) -> bool:
         with TracingVfs() as vfs:
             store = SqliteStore(str(second / "holdfast.db"), driver=driver_over(vfs.name, several_connections=several))
             await store.open()
-            done = len(await store.history(1))
+            done = await load.made(store)
             await load.drive(store, done, done + 3, vfs.mark)
             for operation in vfs.trace:
                 disk.follow(operation)
@@ -57,6 +57,6 @@ async def _fail_a_sync_then_be_killed_then_lose_power(*, several: bool) -> bool:
             await store.close()
         store = SqliteStore(str(third / "holdfast.db"))
         await store.open()
-        there = len(await store.history(1))
+        there = await load.made(store)
         await store.close()
     return there == done + 3

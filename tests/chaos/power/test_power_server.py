@@ -16,7 +16,7 @@ from tests.chaos.power.vfs import TracingVfs
 pytestmark = pytest.mark.usefixtures("frequent_checkpoints")
 
 ROUNDS = 3
-MOMENTS = None if CYCLES else 12
+MOMENTS = None if CYCLES else 6
 IMAGES = 3 if CYCLES else 2
 
 

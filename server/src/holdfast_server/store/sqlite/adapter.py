@@ -363,6 +363,7 @@ class SqliteStore:
         if not deletions:
             return
         written_bytes = await connections.writer.call(DeleteTransaction(deletions))
+        connections.writer.check_in_place()
         if connections.checkpointer is not None:
             connections.checkpointer.note(written_bytes)
 
