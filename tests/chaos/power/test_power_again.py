@@ -116,4 +116,4 @@ async def test_many_lives(failing: bool, several: bool) -> None:
         steps = await check_store(
             scratch / f"{LIVES}" / "holdfast.db", lives.load, lives.acknowledged, lives.begun, lives.answers
         )
-    print(f"power loss, again and again: {LIVES} lives, {steps} steps, seed {SEED}")  # noqa: T201
+    print(f"power loss, again and again: {LIVES} lives, {steps} steps, seed {SEED}")

@@ -219,4 +219,4 @@ def test_so_many_faults_end_the_reading() -> None:
     assert len(told(9)) == 900
     many = told(11)
     assert len(many) == 1_001
-    assert "the first 1,000 faults are told at once" in {path: message for path, message in many}[""]
+    assert "the first 1,000 faults are told at once" in dict(many)[""]
