@@ -39,6 +39,12 @@ BROKEN = """
 name: broken
 steps: [{name: only, compute: {}, input: "${input.nothing.here}", output_schema: {type: string}}]
 """
+MISFITS = """
+name: misfits
+steps: [{name: only, compute: {}, input: "${input}"}]
+output: "${input} and more"
+output_schema: {type: integer}
+"""
 Damage = Callable[[Any, "Keys"], object]
 
 
@@ -80,13 +86,14 @@ async def made(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[
     """A database with a run of each sort, left behind by a server; and which run is which."""
     path = tmp_path_factory.mktemp("verify") / "holdfast.db"
     async with running(path, hot_runs=1) as (store, client):
-        for definition in (MIXED, AT_ONCE, BROKEN):
+        for definition in (MIXED, AT_ONCE, BROKEN, MISFITS):
             await client.register(definition)
         closed = [await client.start("at-once", LARGE), await client.start("at-once", LARGE + "y")]
         for handle in closed:
             await handle.outcome()
         failed = await client.start("broken")
         await failed.outcome()
+        await (await client.start("misfits", LARGE)).outcome()  # makes a payload and does not use it
         await failed.retry()
         await failed.outcome()
         evicted = await client.start("mixed", LARGE)

@@ -34,6 +34,7 @@ from holdfast_server.runtime.host import OnDisk, RunHost
 from holdfast_server.runtime.loading import Loading
 from holdfast_server.runtime.mending import Mending, quarantined
 from holdfast_server.runtime.payload_cache import PayloadCache
+from holdfast_server.runtime.pieces import payloads_in
 from holdfast_server.runtime.residence import Residence
 from holdfast_server.runtime.retention import Retention
 from holdfast_server.runtime.wakes import WAKE, Wakes
@@ -259,7 +260,7 @@ class Runtime:
             if host.on_disk is not OnDisk.HOT:
                 self._revive(host)
             entry.effects.extend(decision.effects)
-            self.journal.add(self.pin_new(host.key, entry, bag), lazy=lazy)
+            self.journal.add(self.pin_new(host.key, entry, before, bag), lazy=lazy)
             # A run that is retried and fails again at once is FAILED as before, and not the same.
             if (host.state.state, host.state.run_epoch) != life_before:
                 self.state_changed(host)
@@ -274,12 +275,24 @@ class Runtime:
             self.journal.forget(host, 0)
         return decision
 
-    def pin_new(self, key: int, entry: Entry, bag: PayloadBag) -> list[PayloadRow]:
-        """Rows for the large payloads a decision made; they stay in memory until they are on disk."""
+    def pin_new(self, key: int, entry: Entry, before: int, bag: PayloadBag) -> list[PayloadRow]:
+        """Rows for the large payloads a decision made; they stay in memory until they are on disk.
+
+        What it made and did not use, such as an output that did not fit its schema, is not among them.
+
+        Args:
+            key: of the run.
+            entry: has the events of the decision.
+            before: how many events it had before that.
+            bag: what the decision made.
+        """
         if not bag.new:
             return []
+        used = {payload.ref.sha256 for event in entry.batch.events[before:] for payload in payloads_in(event)}
         rows = []
         for digest, payload in bag.new.items():
+            if digest not in used:
+                continue
             self.payloads.pin(digest, payload)
             entry.pinned.append(digest)
             rows.append(PayloadRow(digest, payload.SerializeToString(deterministic=True), key))

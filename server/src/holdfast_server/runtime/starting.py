@@ -348,7 +348,7 @@ class Starter:
             f"{{{attributes}}}" if attributes else "",
         )
         runtime.journal.begin(host, decision.batch, decision.effects, row)
-        runtime.journal.add(runtime.pin_new(host.key, runtime.journal.entry(host), bag))
+        runtime.journal.add(runtime.pin_new(host.key, runtime.journal.entry(host), 0, bag))
         if not run.open:
             runtime.state_changed(host)
         return StartRunResponse(run_id=run_id, started=True, version=plan.version)

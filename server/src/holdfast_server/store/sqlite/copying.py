@@ -90,7 +90,7 @@ def copy_pages(source: Path, target: Path, driver: Driver, progress: Progress, *
         with contextlib.closing(_connect(target, driver, "rw")) as writer:
             writer.execute("PRAGMA synchronous = OFF").fetchall()  # it is synced here
             (page_bytes,) = reader.execute("PRAGMA page_size").fetchone()
-            with target.open("rb") as file:
+            with target.open("rb+") as file:
                 begin_s = time.monotonic()
 
                 def piece_done(_status: int, left: int, pages: int) -> None:
