@@ -165,7 +165,9 @@ async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: boo
 
     assert hits
     assert looked or fault is EIO_AT_READS or not CYCLES
-    print(f"{fault.name}: {rounds} rounds, failed {dict(hits)}, looked at {looked} times, then {figures}, seed {SEED}")
+    print(
+        f"{fault.name}: {rounds} rounds, failed {dict(hits)}, looked at {looked} times, then {figures}, seed {SEED}"
+    )
 
 
 async def look(image: Path, before: Sequence[Operation]) -> None:
