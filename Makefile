@@ -79,7 +79,7 @@ bench: $(STAMP) ## all workloads, full length (JSON=1 for programs)
 bench-quick: $(STAMP) ## all workloads but the largest, within a minute (JSON=1 for programs)
 	@$(PY) -m bench --quick
 
-chaos: $(STAMP) ## kills, faults of the network, clocks that jump, and what came of it (CHAOS_CYCLES, CHAOS_SEED)
+chaos: $(STAMP) ## kills, faults of network and disk, lost power, clocks that jump, and what came of it (CHAOS_CYCLES, CHAOS_SEED)
 	@$(PY) -m tests.chaos
 
 soak: $(STAMP) ## a mixed load for minutes: what grows (SOAK_MINUTES)

@@ -16,6 +16,7 @@ from tests.chaos.clocks import clocks
 from tests.chaos.cluster import ROOT, ChaosError
 from tests.chaos.kills import kills
 from tests.chaos.network import network
+from tests.chaos.power.battery import power
 from tests.chaos.report import Report
 from tests.chaos.soak import soak
 
@@ -42,6 +43,7 @@ BREAKING: dict[str, Part] = {
     "kills": lambda folder, seed, amount: kills(folder, seed, amount.cycles),
     "network": lambda folder, seed, amount: network(folder, seed, amount.cycles),
     "clocks": lambda folder, seed, amount: clocks(folder, seed, amount.cycles),
+    "power": lambda folder, seed, amount: power(folder, seed, amount.cycles),
 }
 PARTS: dict[str, Part] = {**BREAKING, "soak": lambda folder, seed, amount: soak(folder, seed, amount.minutes)}
 

@@ -1,5 +1,6 @@
 """Cuts the power at the moments of a trace, and has every disk that may be left behind looked at."""
 
+import json
 import os
 import random
 import secrets
@@ -15,10 +16,12 @@ import pytest
 
 from tests.chaos.power.disk import Cut, Disk, Operation, Sync
 
-__all__ = ["CYCLES", "SEED", "Figures", "Moment", "chance_of", "memory_folder", "moments", "sweep"]
+__all__ = ["ALL", "CYCLES", "SEED", "Figures", "Moment", "chance_of", "memory_folder", "moments", "sweep", "tell"]
 
-CYCLES = os.environ.get("CHAOS_CYCLES")
-"""Given by `make chaos`, which tries every moment; otherwise a few are tried."""
+CYCLES = int(os.environ.get("CHAOS_CYCLES") or 0)
+"""Given by `make chaos`."""
+ALL = CYCLES >= 100
+"""Whether every moment and every operation is tried; otherwise a few are."""
 SEED = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
 """Decides about everything random here; printed with each fault."""
 
@@ -28,6 +31,16 @@ _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 def chance_of(*what: object) -> random.Random:
     """A generator of its own for something, the same for the same seed."""
     return random.Random(f"{SEED} {what}")  # noqa: S311 - chooses faults, no secret
+
+
+def tell(what: str, **numbers: int) -> None:
+    """Tell what was tried: to whoever reads the output, and to the report of `make chaos`."""
+    line = json.dumps({"what": what, "seed": SEED, **numbers})
+    print(line)
+    file = os.environ.get("CHAOS_FIGURES")
+    if file:
+        with Path(file).open("a", encoding="utf-8") as figures:
+            figures.write(f"{line}\n")
 
 
 @contextmanager
@@ -59,8 +72,10 @@ class Figures:
         self.syncs += other.syncs
         self.images += other.images
 
-    def __str__(self) -> str:
-        return f"{self.moments} moments, {self.syncs} of them at syncs, {self.images.total()} images"
+    @property
+    def numbers(self) -> dict[str, int]:
+        """What is told of it."""
+        return {"moments": self.moments, "moments at syncs": self.syncs, "images": self.images.total()}
 
 
 def moments(trace: Sequence[Operation], most: int | None, chance: random.Random) -> list[Moment]:

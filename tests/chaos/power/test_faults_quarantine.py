@@ -17,11 +17,11 @@ from holdfast_server.app import Server
 from tests.chaos.power.driver import driver_over
 from tests.chaos.power.faults import EIO, ENOSPC, Fault, Faults
 from tests.chaos.power.server_load import Eyes, ServerLoad, serving
-from tests.chaos.power.sweep import CYCLES, chance_of
+from tests.chaos.power.sweep import ALL, chance_of, tell
 from tests.chaos.power.vfs import TracingVfs
 from tests.integration.raw import Refusal, Stubs, refusal_of
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.chaos, pytest.mark.timeout(0 if CYCLES else 60)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.chaos, pytest.mark.timeout(0 if ALL else 60)]
 
 RUNS = 8
 
@@ -55,7 +55,7 @@ async def _poison(server: Server, vfs: TracingVfs, database: Path, run_id: str) 
 async def test_only_the_poisoned_run_is_quarantined(tmp_path: Path, fault: Fault) -> None:
     database = tmp_path / "holdfast.db"
     bad: list[str] = []
-    every = 1 if CYCLES else 12
+    every = 1 if ALL else 12
     with TracingVfs() as vfs:
         faults = Faults(vfs)
         async with serving(database, driver_over(vfs.name), hot_runs=1_000) as (server, stubs):
@@ -78,6 +78,7 @@ async def test_only_the_poisoned_run_is_quarantined(tmp_path: Path, fault: Fault
                 bad.append(poisoned)
                 if faults.hit is None:
                     break
+    tell(f"a run that is not taken, {fault.name}", **{f"operations failed, {fault.name}": faults.all_hits.total()})
     with apsw.Connection(str(database)) as connection:
         connection.execute("DELETE FROM history WHERE blob = x''")
     connection.close()

@@ -19,7 +19,7 @@ from tests.chaos.power.disk import Mark, Operation
 from tests.chaos.power.driver import driver_over
 from tests.chaos.power.faults import EIO, EIO_AT_READS, ENOSPC, Fault, Faults
 from tests.chaos.power.server_load import Eyes, ServerLoad, check_server, serving
-from tests.chaos.power.sweep import CYCLES, SEED, Figures, chance_of, memory_folder, moments, sweep
+from tests.chaos.power.sweep import ALL, Figures, chance_of, memory_folder, moments, sweep, tell
 from tests.chaos.power.vfs import TracingVfs
 from tests.integration.raw import Stubs, refusal_of, refused
 
@@ -27,13 +27,13 @@ pytestmark = [
     pytest.mark.usefixtures("frequent_checkpoints"),
     pytest.mark.asyncio,
     pytest.mark.chaos,
-    pytest.mark.timeout(0 if CYCLES else 100),
+    pytest.mark.timeout(0 if ALL else 100),
 ]
 
 OK = HealthState.HEALTH_STATE_OK
 ROUNDS = 30
 """In the life of one server; in each another operation fails."""
-MOMENTS = 20 if CYCLES else 3
+MOMENTS = 20 if ALL else 3
 
 
 class Operator:
@@ -130,7 +130,7 @@ class Operator:
 async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: bool) -> None:
     """In each round one operation fails, or all from one on until somebody has looked at the server."""
     # With one connection it is the same server; some operations will do.
-    every = 1 if CYCLES and several else 7 if CYCLES else 61
+    every = 1 if ALL and several else 7 if ALL else 61
     hits: Counter[str] = Counter()
     figures = Figures()
     looked = rounds = 0
@@ -164,10 +164,9 @@ async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: boo
         figures.add(await sweep(vfs.trace, chosen, 1, look, tmp_path / "kept"))
 
     assert hits
-    assert looked or fault is EIO_AT_READS or not CYCLES
-    print(
-        f"{fault.name}: {rounds} rounds, failed {dict(hits)}, looked at {looked} times, then {figures}, seed {SEED}"
-    )
+    assert looked or fault is EIO_AT_READS or not ALL
+    numbers = {f"operations failed, {fault.name}": hits.total(), "looks at a server that refuses changes": looked}
+    tell(f"a server, {fault.name}: {dict(hits)}", rounds=rounds, **numbers, **figures.numbers)
 
 
 async def look(image: Path, before: Sequence[Operation]) -> None:

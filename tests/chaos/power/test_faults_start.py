@@ -16,13 +16,13 @@ from tests.chaos.power.disk import Cut, Disk
 from tests.chaos.power.driver import driver_over
 from tests.chaos.power.faults import EIO, EIO_AT_READS, ENOSPC, Fault, Faults
 from tests.chaos.power.server_load import Eyes, ServerLoad, check_server, serving
-from tests.chaos.power.sweep import CYCLES, SEED, chance_of, memory_folder
+from tests.chaos.power.sweep import ALL, SEED, chance_of, memory_folder, tell
 from tests.chaos.power.vfs import TracingVfs
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.chaos, pytest.mark.timeout(0 if CYCLES else 60)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.chaos, pytest.mark.timeout(0 if ALL else 60)]
 
 FAULTS = [ENOSPC, EIO, EIO_AT_READS]
-EVERY = 1 if CYCLES else 4
+EVERY = 1 if ALL else 4
 OLD_ROW = """
 INSERT INTO runs (
     key, namespace, run_id, workflow, version, business_key, state, start_time_us, close_time_us, run_epoch, last_seq,
@@ -83,7 +83,7 @@ async def test_a_store_that_cannot_be_opened_can_be_opened_later(
     before: Callable[[Path], list[str]], fault: Fault, lasting: bool
 ) -> None:
     """And again after the power went in between."""
-    refused = 0
+    refused = tries = 0
     for nth in _positions():
         with memory_folder() as folder, memory_folder() as left:
             run_ids = before(folder)
@@ -106,6 +106,7 @@ async def test_a_store_that_cannot_be_opened_can_be_opened_later(
                 await store.close()
             for operation in vfs.trace[:position]:
                 disk.follow(operation)
+            tries += 1
             chance = chance_of("cut", nth)
             disk.cut(chance.choice(list(Cut)), chance, left)
             store = SqliteStore(str(left / "holdfast.db"))
@@ -115,6 +116,7 @@ async def test_a_store_that_cannot_be_opened_can_be_opened_later(
         if faults.hit is None:
             break
     assert refused, SEED
+    tell(f"a start of a store, {fault.name}", **{"starts with a fault": tries, "starts refused": refused})
 
 
 @pytest.mark.parametrize("lasting", [True, False], ids=["from then on", "once"])
@@ -127,8 +129,8 @@ async def test_a_server_that_cannot_start_can_be_started_later(fault: Fault, las
             await ServerLoad(stubs, eyes, vfs.mark).go_round("0")
             for operation in vfs.trace:
                 disk.follow(operation)
-    refused = 0
-    for nth in _positions(1 if CYCLES else 20):
+    refused = tries = 0
+    for nth in _positions(1 if ALL else 20):
         with memory_folder() as folder, TracingVfs() as vfs:
             disk.cut(Cut.EVERYTHING, chance_of("cut"), folder)
             faults = Faults(vfs)
@@ -141,7 +143,9 @@ async def test_a_server_that_cannot_start_can_be_started_later(fault: Fault, las
                 refused += 1
                 hit = faults.hit
             faults.heal()
+            tries += 1
             await check_server(folder / "holdfast.db", copy.deepcopy(eyes))
         if hit is None:
             break
     assert refused, SEED
+    tell(f"a start of a server, {fault.name}", **{"starts with a fault": tries, "starts refused": refused})

@@ -12,14 +12,14 @@ from tests.chaos.power.disk import Operation
 from tests.chaos.power.driver import driver_over
 from tests.chaos.power.faults import EIO, EIO_AT_READS, ENOSPC, Fault, Faults
 from tests.chaos.power.store_load import StoreLoad, check_store, told
-from tests.chaos.power.sweep import CYCLES, SEED, chance_of, memory_folder, moments, sweep
+from tests.chaos.power.sweep import ALL, Figures, chance_of, memory_folder, moments, sweep, tell
 from tests.chaos.power.vfs import TracingVfs
 
 pytestmark = [
     pytest.mark.usefixtures("frequent_checkpoints"),
     pytest.mark.asyncio,
     pytest.mark.chaos,
-    pytest.mark.timeout(0 if CYCLES else 100),
+    pytest.mark.timeout(0 if ALL else 100),
 ]
 
 STEPS = 30
@@ -28,7 +28,7 @@ FAULTS = [ENOSPC, EIO, EIO_AT_READS]
 
 def _positions(every: int) -> "itertools.count[int]":
     """Which operations fail, until there are no more of them; without `make chaos` some, from a random one on."""
-    return itertools.count(1) if CYCLES else itertools.count(chance_of("position").randint(1, every), every)
+    return itertools.count(1) if ALL else itertools.count(chance_of("position").randint(1, every), every)
 
 
 @pytest.mark.parametrize("several", [True, False], ids=["several connections", "one connection"])
@@ -37,7 +37,7 @@ async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: boo
     """And then the power goes: what a failed sync was to write is not on the disk, however well the next one went."""
     load = StoreLoad(chance_of("load"), STEPS)
     hits: Counter[str] = Counter()
-    images = 0
+    figures = Figures()
 
     async def look(image: Path, before: Sequence[Operation]) -> None:
         await check_store(image / "holdfast.db", load, *told(before))
@@ -56,7 +56,7 @@ async def test_any_operation_may_fail(tmp_path: Path, fault: Fault, several: boo
         hits += faults.all_hits
         if faults.hit is None:
             break
-        figures = await sweep(vfs.trace, moments(vfs.trace, 2, chance_of(nth)), 1, look, tmp_path / "kept")
-        images += figures.images.total()
+        figures.add(await sweep(vfs.trace, moments(vfs.trace, 2, chance_of(nth)), 1, look, tmp_path / "kept"))
     assert hits
-    print(f"{fault.name}: {dict(hits)}, {images} images after them, seed {SEED}")
+    numbers = {f"operations failed, {fault.name}": hits.total(), **figures.numbers}
+    tell(f"a store, {fault.name}: {dict(hits)}", **numbers)

@@ -16,12 +16,12 @@ from tests.chaos.power.disk import Cut, Disk, Mark
 from tests.chaos.power.driver import driver_over
 from tests.chaos.power.faults import EIO, Faults
 from tests.chaos.power.store_load import Acknowledged, Answer, Begun, StoreLoad, check_store
-from tests.chaos.power.sweep import CYCLES, SEED, chance_of, memory_folder
+from tests.chaos.power.sweep import ALL, CYCLES, SEED, chance_of, memory_folder, tell
 from tests.chaos.power.vfs import TracingVfs
 
 pytestmark = pytest.mark.usefixtures("frequent_checkpoints")
 
-LIVES = int(CYCLES) if CYCLES else 20
+LIVES = CYCLES if ALL else 20
 
 
 class Lives:
@@ -97,7 +97,7 @@ class Lives:
 
 @pytest.mark.asyncio
 @pytest.mark.chaos
-@pytest.mark.timeout(0 if CYCLES else 60)
+@pytest.mark.timeout(0 if ALL else 60)
 @pytest.mark.parametrize("several", [True, False], ids=["several connections", "one connection"])
 @pytest.mark.parametrize("failing", [False, True], ids=["", "syncs fail"])
 async def test_many_lives(failing: bool, several: bool) -> None:
@@ -116,4 +116,4 @@ async def test_many_lives(failing: bool, several: bool) -> None:
         steps = await check_store(
             scratch / f"{LIVES}" / "holdfast.db", lives.load, lives.acknowledged, lives.begun, lives.answers
         )
-    print(f"power loss, again and again: {LIVES} lives, {steps} steps, seed {SEED}")
+    tell("one database", lives=LIVES, steps=steps)

@@ -10,14 +10,14 @@ from tests.chaos.power.disk import Mark, Operation, Sync
 from tests.chaos.power.driver import driver_over
 from tests.chaos.power.server_load import Eyes, ServerLoad, check_server, serving
 from tests.chaos.power.store_load import integrity
-from tests.chaos.power.sweep import CYCLES, SEED, chance_of, moments, sweep
+from tests.chaos.power.sweep import ALL, chance_of, moments, sweep, tell
 from tests.chaos.power.vfs import TracingVfs
 
 pytestmark = pytest.mark.usefixtures("frequent_checkpoints")
 
 ROUNDS = 3
-MOMENTS = None if CYCLES else 6
-IMAGES = 3 if CYCLES else 2
+MOMENTS = None if ALL else 6
+IMAGES = 3 if ALL else 2
 
 
 async def recorded(folder: Path) -> Sequence[Operation]:
@@ -41,7 +41,7 @@ def seen(trace: Sequence[Operation]) -> Eyes:
 
 @pytest.mark.asyncio
 @pytest.mark.chaos
-@pytest.mark.timeout(0 if CYCLES else 100)
+@pytest.mark.timeout(0 if ALL else 100)
 async def test_the_power_may_go_at_any_moment(tmp_path: Path) -> None:
     trace = await recorded(tmp_path)
     chosen = moments(trace, MOMENTS, chance_of("moments"))
@@ -58,4 +58,4 @@ async def test_the_power_may_go_at_any_moment(tmp_path: Path) -> None:
 
     copied = sum(isinstance(one, Sync) and one.name == "holdfast.db" for one in trace)
     assert copied > 3, "no checkpoints in the load"
-    print(f"power loss, server: {figures}, {copied} syncs of checkpoints, seed {SEED}")
+    tell("a server", **figures.numbers, **{"syncs of checkpoints": copied})

@@ -9,14 +9,14 @@ from holdfast_server.store.sqlite import SqliteStore
 from tests.chaos.power.disk import Operation, Sync
 from tests.chaos.power.driver import driver_over
 from tests.chaos.power.store_load import StoreLoad, check_store, told
-from tests.chaos.power.sweep import CYCLES, SEED, chance_of, moments, sweep
+from tests.chaos.power.sweep import ALL, chance_of, moments, sweep, tell
 from tests.chaos.power.vfs import TracingVfs
 
 pytestmark = pytest.mark.usefixtures("frequent_checkpoints")
 
 STEPS = 150
-MOMENTS = None if CYCLES else 24
-IMAGES = 5 if CYCLES else 2
+MOMENTS = None if ALL else 24
+IMAGES = 5 if ALL else 2
 
 
 async def recorded(
@@ -42,7 +42,7 @@ def looking(load: StoreLoad) -> Callable[[Path, Sequence[Operation]], Awaitable[
 
 @pytest.mark.asyncio
 @pytest.mark.chaos
-@pytest.mark.timeout(0 if CYCLES else 60)
+@pytest.mark.timeout(0 if ALL else 60)
 @pytest.mark.parametrize("several", [True, False], ids=["several connections", "one connection"])
 async def test_the_power_may_go_at_any_moment(tmp_path: Path, several: bool) -> None:
     load = StoreLoad(chance_of("load"), STEPS)
@@ -53,7 +53,7 @@ async def test_the_power_may_go_at_any_moment(tmp_path: Path, several: bool) -> 
 
     copied = sum(isinstance(one, Sync) and one.name == "holdfast.db" for one in trace)
     assert copied > 3, "no checkpoints in the load"
-    print(f"power loss, store: {figures}, {copied} syncs of checkpoints, seed {SEED}")
+    tell("a store", **figures.numbers, **{"syncs of checkpoints": copied})
 
 
 @pytest.mark.asyncio
