@@ -7,15 +7,13 @@ from typing import Any, Final
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 from holdfast_server.definition.document_schema import DOCUMENT_SCHEMA, LATER_KINDS, STEP_KINDS
-from holdfast_server.engine.faults import Fault, did_you_mean
+from holdfast_server.engine.faults import FAULTS_MAX, Fault, did_you_mean
 from holdfast_server.engine.json_values import shown
 from holdfast_server.engine.names import Ref, ref_text
 
 __all__ = ["schema_faults"]
 
 _VALIDATOR: Final = Draft202012Validator(DOCUMENT_SCHEMA, offline=True, mask="\N{NULL}")
-FAULTS_MAX: Final = 1_000
-"""Most faults of this kind that are reported."""
 
 _TYPES: Final = {
     "object": "an object",
@@ -27,12 +25,30 @@ _TYPES: Final = {
 }
 
 
+ENTRIES_MAX: Final = 1_000
+"""Most steps, edges, signals, queries, attributes and the like, each."""
+NAME_SHOWN_CHARS: Final = 100
+NESTING: Final = 8
+"""No part of a document that is not the author's data is deeper."""
+_OF_THE_AUTHOR: Final = frozenset(
+    {"input", "output", "value", "args", "input_schema", "output_schema", "schema", "response_schema", "args_schema"}
+)
+SOUND: Final = {"name": "a", "compute": {}}
+"""A step without a fault."""
+
+
 def schema_faults(document: object) -> list[Fault]:
     """All faults of a document against its schema, at most a thousand."""
+    if _VALIDATOR.is_valid(document):
+        return []
+    too_long = list(_too_long(document, (), 0))
+    if too_long:
+        return too_long[:FAULTS_MAX]
     faults: dict[Fault, None] = {}
-    for error in _VALIDATOR.iter_errors(document):
-        for fault in _faults(error):
-            faults[fault] = None
+    for part, index in _parts(document):
+        for error in _VALIDATOR.iter_errors(part):
+            for fault in _faults(error, index):
+                faults[fault] = None
         if len(faults) >= FAULTS_MAX:
             break
     explained = {fault.parts[:-1] for fault in faults if fault.parts and fault.message.startswith("unknown field")}
@@ -43,8 +59,38 @@ def schema_faults(document: object) -> list[Fault]:
 _ONE_OF: Final = "it needs exactly one of"
 
 
-def _faults(error: ValidationError) -> Iterator[Fault]:
+def _too_long(value: object, path: Ref, depth: int) -> Iterator[Fault]:
+    """Lists and objects that are longer than any has to be. What holds data of the author's is not looked into."""
+    if depth > NESTING or not isinstance(value, dict | list):
+        return
+    if len(value) > ENTRIES_MAX:
+        yield _fault(path, f"it has {len(value):,} entries, the limit is {ENTRIES_MAX:,}")
+        return
+    for part, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if part not in _OF_THE_AUTHOR:
+            yield from _too_long(inner, (*path, part), depth + 1)
+
+
+def _parts(document: object) -> Iterator[tuple[object, int]]:
+    """A document without its steps, then with each alone, and the index of that one.
+
+    The library makes all errors before it hands out the first, and nothing else can happen meanwhile.
+    """
+    steps = document.get("steps") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(steps, list) or len(steps) < 2:  # noqa: PLR2004 - nothing to part
+        yield document, 0
+        return
+    yield {**document, "steps": [SOUND]}, 0
+    for index, step in enumerate(steps):
+        part = {"name": "a", "steps": [step]}
+        if not _VALIDATOR.is_valid(part):
+            yield part, index
+
+
+def _faults(error: ValidationError, index: int) -> Iterator[Fault]:
     parts: Ref = tuple(error.instance_path)
+    if parts[:2] == ("steps", 0):
+        parts = ("steps", index, *parts[2:])
     match error.kind.name:
         case "additionalProperties":
             for name in error.kind.as_dict()["unexpected"]:
@@ -82,7 +128,7 @@ def _unknown(name: str, known: list[str]) -> str:
         return f"unknown field '{name}': this version does not run {name} steps; step kinds are {', '.join(STEP_KINDS)}"
     if name == "<<":
         return "unknown field '<<': YAML 1.2 has no merge keys; repeat the members"
-    return f"unknown field '{name}'{did_you_mean(name, known)}"
+    return f"unknown field '{name[:NAME_SHOWN_CHARS]}'{did_you_mean(name[:NAME_SHOWN_CHARS], known)}"
 
 
 def _choices(error: ValidationError) -> list[str]:

@@ -52,8 +52,8 @@ class JsonPositions:
         """An object of the text; the same key twice is noted."""
         found = dict(pairs)
         if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
             self._note_fault("", f"the key '{twice[:100]}' is there twice in one object")
         return found
 

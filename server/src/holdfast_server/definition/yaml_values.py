@@ -56,6 +56,8 @@ def read_yaml(source: str) -> tuple[object, PositionMap]:
     builder = _Builder(YAML(typ="safe", pure=True).parse(source))
     try:
         return builder.document(), builder.positions
+    except AssertionError as error:  # the library's way to refuse a version it does not know
+        raise DocumentSyntaxError("only YAML 1.2 is read; leave the %YAML line out", Position(1, 1)) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = Position(1, 1) if mark is None else Position(mark.line + 1, mark.column + 1)

@@ -9,10 +9,10 @@ from holdfast_server.engine.names import Ref, ref_text
 __all__ = ["DefinitionFaultsError", "Fault", "Faults", "did_you_mean"]
 
 NAMES_SHOWN_MAX = 8
+COMPARED_MAX = 64
+"""Most names that an unknown one is compared with letter by letter."""
 FAULTS_MAX = 1_000
-"""With so many faults a definition is not read any further; nobody mends more at once."""
-NAMES_COMPARED_MAX = 50
-"""Known names an unknown one is compared with; of more, those that begin as it does."""
+"""Most faults that are collected."""
 
 
 class Fault(NamedTuple):
@@ -48,11 +48,10 @@ class Faults:
         """Note a fault; the same one is noted once.
 
         Raises:
-            DefinitionFaultsError: that is enough of them.
+            DefinitionFaultsError: there are so many that it makes no sense to look for more.
         """
         self._found[Fault(ref_text(parts), message, parts)] = None
         if len(self._found) >= FAULTS_MAX:
-            self._found[Fault("", f"there may be more: the first {FAULTS_MAX:,} faults are told at once", ())] = None
             self.raise_any()
 
     @property
@@ -73,10 +72,7 @@ class Faults:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or what is known."""
     names = list(dict.fromkeys(known))
-    compared = names
-    if len(names) > NAMES_COMPARED_MAX:
-        compared = [other for other in names if other[:2] == name[:2]][:NAMES_COMPARED_MAX]
-    close = difflib.get_close_matches(name, compared, 1)
+    close = difflib.get_close_matches(name, names, 1) if len(names) <= COMPARED_MAX else []
     if not close:
         close = [other for other in names if other.lower() == name.lower()][:1]
     if close:

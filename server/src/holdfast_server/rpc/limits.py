@@ -2,11 +2,17 @@
 
 from dataclasses import asdict
 
+from holdfast_server.definition.diagnostics import ENTRIES_MAX
 from holdfast_server.definition.yaml_values import ALIASES_MAX, VALUES_MAX
 from holdfast_server.engine.cel import EXPRESSION_BYTES_MAX, RESULT_CHARS_MAX, RESULT_VALUES_MAX
 from holdfast_server.engine.cel_context import CONTEXT_CHARS_MAX, CONTEXT_VALUES_MAX
 from holdfast_server.engine.cel_work import COLLECTED_MAX, ITERATIONS_MAX, LOOKED_AT_MAX
 from holdfast_server.engine.compile import EDGES_MAX, STEPS_MAX
+<<<<<<< HEAD
+=======
+from holdfast_server.engine.evolve import REMEMBERED_REQUESTS
+from holdfast_server.engine.faults import FAULTS_MAX
+>>>>>>> 866763b (Bound what is wrong with a definition, and how long it takes to say it)
 from holdfast_server.engine.json_values import JSON_DEPTH_MAX
 from holdfast_server.engine.schema_work import PATTERNS_MAX, WORK_MAX
 from holdfast_server.engine.schemas import SCHEMA_BYTES_MAX
@@ -29,6 +35,8 @@ def limits_in_force(limits: Limits, runtime: RuntimeSettings, matching: Matching
         "json_depth": JSON_DEPTH_MAX,
         "definition_values": VALUES_MAX,
         "definition_aliases": ALIASES_MAX,
+        "definition_entries": ENTRIES_MAX,
+        "definition_faults": FAULTS_MAX,
         "definition_steps": STEPS_MAX,
         "step_edges": EDGES_MAX,
         "schema_bytes": SCHEMA_BYTES_MAX,
