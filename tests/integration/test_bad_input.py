@@ -89,6 +89,18 @@ async def test_a_message_over_the_limit_is_refused_and_the_connection_goes_on(st
 
 
 @pytest.mark.asyncio
+async def test_bytes_that_are_no_request_are_refused_in_streams_too(stubs: Stubs) -> None:
+    get: aio.UnaryUnaryMultiCallable[bytes, bytes] = stubs.channel.unary_unary("/holdfast.v1.RunService/GetRun")
+    with refused("INVALID_REQUEST", "INVALID_ARGUMENT") as told:
+        await get(b"\xff\xff")
+    assert told.message.startswith("the bytes are not the request of this method")
+    wait: aio.StreamStreamMultiCallable[bytes, bytes] = stubs.channel.stream_stream("/holdfast.v1.RunService/WaitRuns")
+    with refused("INVALID_REQUEST", "INVALID_ARGUMENT"):
+        async for _ in wait(iter([b"\xff\xff"])):
+            pass
+
+
+@pytest.mark.asyncio
 async def test_a_request_id_is_for_one_request(stubs: Stubs) -> None:
     world = await World(stubs).prepare()
     request_id = uuid4().hex

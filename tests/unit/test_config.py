@@ -20,3 +20,9 @@ def test_heartbeats_come_as_often_as_is_said_and_often_enough_for_the_lease(
 def test_heartbeats_that_cannot_keep_a_lease_are_refused(given: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="heartbeat_s"):
         ServerConfig.load(None, **given)
+
+
+def test_a_message_has_to_hold_a_payload() -> None:
+    assert ServerConfig(payload_bytes=1024 * 1024, message_bytes=1024 * 1024 + 64 * 1024).message_bytes
+    with pytest.raises(ValidationError, match="1114111 is less than payload_bytes, which is 1048576"):
+        ServerConfig(payload_bytes=1024 * 1024, message_bytes=1024 * 1024 + 64 * 1024 - 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast.v1.history_pb2 import HistoryEvent
 from holdfast.v1.payload_pb2 import Payload
 from holdfast.v1.run_pb2 import RunOutcome
@@ -19,6 +20,7 @@ from holdfast_server.runtime.closers import Closer, Closers
 from holdfast_server.runtime.feeds import Feed
 from holdfast_server.runtime.host import Watcher
 from holdfast_server.runtime.payload_cache import PayloadCache
+from holdfast_server.runtime.runtime import Runtime, RuntimeSettings
 
 
 def test_as_many_wait_for_runs_as_allowed() -> None:
@@ -155,3 +157,19 @@ async def test_who_does_not_read_the_ends_of_runs_is_not_read_from_either() -> N
         assert named - len(ended) <= UNSENT_MAX + 500
     await reader
     assert ended == [f"r{number}" for number in range(5_000)]
+
+
+def test_changes_are_refused_while_too_many_bytes_wait_for_the_disk() -> None:
+    server: Any = SimpleNamespace(
+        health=SimpleNamespace(writable=True),
+        journal=SimpleNamespace(check_room=lambda: None),
+        payloads=SimpleNamespace(pinned_bytes=1_000),
+        settings=RuntimeSettings(uncommitted_bytes=1_000),
+    )
+    Runtime.check_writable(server)
+
+    server.payloads.pinned_bytes = 1_001
+    with pytest.raises(Refused) as caught:
+        Runtime.check_writable(server)
+    assert caught.value.reason == ErrorReason.ERROR_REASON_STORE_UNAVAILABLE
+    assert caught.value.metadata == {"limit": "uncommitted_bytes", "value": "1000", "actual": "1001"}

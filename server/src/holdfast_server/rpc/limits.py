@@ -8,11 +8,7 @@ from holdfast_server.engine.cel import EXPRESSION_BYTES_MAX, RESULT_CHARS_MAX, R
 from holdfast_server.engine.cel_context import CONTEXT_CHARS_MAX, CONTEXT_VALUES_MAX
 from holdfast_server.engine.cel_work import COLLECTED_MAX, ITERATIONS_MAX, LOOKED_AT_MAX
 from holdfast_server.engine.compile import EDGES_MAX, STEPS_MAX
-<<<<<<< HEAD
-=======
-from holdfast_server.engine.evolve import REMEMBERED_REQUESTS
 from holdfast_server.engine.faults import FAULTS_MAX
->>>>>>> 866763b (Bound what is wrong with a definition, and how long it takes to say it)
 from holdfast_server.engine.json_values import JSON_DEPTH_MAX
 from holdfast_server.engine.schema_work import PATTERNS_MAX, WORK_MAX
 from holdfast_server.engine.schemas import SCHEMA_BYTES_MAX
