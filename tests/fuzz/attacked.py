@@ -6,6 +6,7 @@ Requests of all sorts, attacks on the wire and hostile documents with runs of th
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import subprocess
@@ -22,7 +23,14 @@ from grpc import aio
 
 from holdfast import Client
 from holdfast.v1.payload_pb2 import Payload
-from holdfast.v1.run_service_pb2 import QueryRunRequest, StartRunRequest
+from holdfast.v1.run_pb2 import RunState
+from holdfast.v1.run_service_pb2 import (
+    ListRunsRequest,
+    QueryRunRequest,
+    RunFilter,
+    StartRunRequest,
+    TerminateRunRequest,
+)
 from holdfast.v1.workflow_service_pb2 import RegisterWorkflowRequest
 from tests.fuzz.calling import SORTS, Caller, Fault, sound_requests
 from tests.fuzz.dice import METHODS, Dice
@@ -49,6 +57,7 @@ class Attacker:
         self._seed = seed
         self._chance = random.Random(seed)  # noqa: S311 - no secret
         self._caller: Caller
+        self._runs: list[str] = []
         self.faults: list[Fault] = []
         self.done: Counter[str] = Counter()
 
@@ -56,7 +65,7 @@ class Attacker:
         """Makes workflows, runs and a lease to play with."""
         async with Client(self._target) as client:
             await client.register(RUNNING)
-            runs = [(await client.start("fuzzed", {"n": 1})).run_id for _ in range(5)]
+            runs = self._runs = [(await client.start("fuzzed", {"n": 1})).run_id for _ in range(5)]
             await client.handle(runs[0]).terminate()
         tasks = await RawWorker(self._stubs, "work").poll()
         token = tasks[0].token
@@ -128,6 +137,20 @@ class Attacker:
                 return Fault(method, "hostile", request.SerializeToString(), f"{error.code()} {error.details()}")
         return None
 
+    async def tidy(self) -> None:
+        """Ends what was started on the way, so that open runs are not taken for growth."""
+        filters = RunFilter(states=[RunState.RUN_STATE_RUNNING, RunState.RUN_STATE_PAUSED])
+        token = ""
+        while True:
+            page = await self._stubs.runs.ListRuns(ListRunsRequest(filter=filters, page_size=500, page_token=token))
+            ids = [run.run_id for run in page.runs if run.run_id not in self._runs]
+            for run_id in ids:
+                with contextlib.suppress(aio.AioRpcError):
+                    await self._stubs.runs.TerminateRun(TerminateRunRequest(run_id=run_id))
+            token = page.next_page_token
+            if not token:
+                return
+
     async def close(self) -> None:
         """Ends."""
         await self._channel.close()
@@ -171,6 +194,7 @@ async def _fuzz(seconds: float, seed: int, folder: Path) -> dict[str, object]:
         sizes: list[tuple[float, float]] = []
         while time.monotonic() < begun + seconds and server.poll() is None:
             await attacker.go_on(min(time.monotonic() + ROUND_S, begun + seconds))
+            await attacker.tidy()
             sizes.append((time.monotonic() - begun, _rss_mib(server.pid)))
             calls = sum(attacker.done.values())
             print(

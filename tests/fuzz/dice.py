@@ -24,6 +24,8 @@ METHODS: list[MethodDescriptor] = [
     method for file in FILES for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
 ]
 DEEPEST = 4
+MESSAGE_BYTES = 48 * 1024 * 1024
+"""What the transport takes; above that it answers by itself."""
 WORDS = ("", "default", "fuzzed", "go", "other", "q", "ask", "hold", "work", "a b", "\0", "нет", "%s", "../x", "a\n")
 LONG = ("x" * 129, "x" * 200, "ф" * 1_000, "x" * 70_000)
 NUMBERS = (0, 1, 2, 3, -1, 99, 1_000, 1_001, 10_001, 2**31 - 1, -(2**31))
@@ -117,8 +119,10 @@ class Dice:
             self._set(made, field, 0)
         elif field.is_repeated:
             count = self.random.choice((0, 1, 300, 1_000, 1_001, 10_001))
+            odd = self._odd(field)
+            most = MESSAGE_BYTES // (len(odd) * 2 + 2 if isinstance(odd, str | bytes) else 10)
             made.ClearField(field.name)
-            getattr(made, field.name).extend([self._odd(field)] * count)
+            getattr(made, field.name).extend([odd] * min(count, most))
         else:
             setattr(made, field.name, self._odd(field))
 
