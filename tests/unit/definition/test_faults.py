@@ -207,16 +207,3 @@ output: "${steps.nothing.output}"
         "output",
     ]
     assert [one.line for one in diagnostics] == sorted(one.line for one in diagnostics)
-
-
-def test_so_many_faults_end_the_reading() -> None:
-    edges = [", ".join(f"{{step: no_{number}_{edge}}}" for edge in range(100)) for number in range(11)]
-
-    def told(steps: int) -> list[tuple[str, str]]:
-        listed = (f"  - {{name: s{number}, compute: {{}}, after: [{edges[number]}]}}\n" for number in range(steps))
-        return said(parse(HEAD + "".join(listed), YAML))
-
-    assert len(told(9)) == 900
-    many = told(11)
-    assert len(many) == 1_001
-    assert "the first 1,000 faults are told at once" in dict(many)[""]
