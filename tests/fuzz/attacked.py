@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,11 +50,12 @@ SHOWN: Final = 5
 class Attacker:
     """Keeps a server busy with nonsense."""
 
-    def __init__(self, target: str, seed: int) -> None:
+    def __init__(self, target: str, seed: int, only: Sequence[str]) -> None:
         self._target = target
         self._channel = open_channel(target)
         self._stubs = Stubs(self._channel)
         self._seed = seed
+        self._only = only
         self._chance = random.Random(seed)  # noqa: S311 - no secret
         self._caller: Caller
         self._runs: list[str] = []
@@ -87,7 +88,7 @@ class Attacker:
             "wire": self._wire,
         }
         while time.monotonic() < until:
-            sort = self._chance.choice(list(sorts))
+            sort = self._chance.choice(self._only or list(sorts))
             fault = await sorts[sort]()
             self.done[sort] += 1
             if fault is not None:
@@ -174,7 +175,7 @@ def _slope(sizes: list[tuple[float, float]]) -> float:
     return 60 * sum((at - mean_t) * (mib - mean_m) for at, mib in half) / spread
 
 
-async def _fuzz(seconds: float, seed: int, folder: Path) -> dict[str, object]:
+async def _fuzz(seconds: float, seed: int, only: Sequence[str], folder: Path) -> dict[str, object]:
     ready, report, log = folder / "ready", folder / "report", folder / "log"
     report.touch()
     with log.open("wb") as output:
@@ -188,7 +189,7 @@ async def _fuzz(seconds: float, seed: int, folder: Path) -> dict[str, object]:
             if ready.exists() and ready.read_text(encoding="ascii").endswith("\n"):
                 break
             await asyncio.sleep(0.05)
-        attacker = Attacker(ready.read_text(encoding="ascii").strip(), seed)
+        attacker = Attacker(ready.read_text(encoding="ascii").strip(), seed, only)
         await attacker.prepare()
         begun = time.monotonic()
         sizes: list[tuple[float, float]] = []
@@ -232,9 +233,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--only", nargs="*", default=(), help="sorts of attacks")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="holdfast-fuzz-") as folder:
-        found = asyncio.run(_fuzz(given.seconds, given.seed, Path(folder)))
+        found = asyncio.run(_fuzz(given.seconds, given.seed, given.only, Path(folder)))
     print(json.dumps(found), flush=True)
     sys.exit(1 if found["faults"] else 0)
 
