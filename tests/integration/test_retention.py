@@ -30,9 +30,9 @@ async def register(client: Client, name: str, retention: str | None = None) -> N
     await client.register(workflow)
 
 
-async def closed(client: Client, workflow: str) -> RunHandle:
+async def closed(client: Client, workflow: str, input: object = None) -> RunHandle:
     """A run that succeeded."""
-    handle = await client.start(workflow, signals=[("go", None)])
+    handle = await client.start(workflow, input, signals=[("go", None)])
     await handle.outcome()
     return handle
 
@@ -172,6 +172,13 @@ async def test_deletions_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         clock.move(clock.now_us() + DAY_US)
         await gone(client, *large)
         assert store.deletions[2:] == [2, 2, 2, 1]
+
+        monkeypatch.setattr(deleting, "BATCH_EVENTS", 5_000)
+        monkeypatch.setattr(deleting, "BATCH_BYTES", 50_000)
+        heavy = [await closed(client, "plain", "x" * 20_000 + str(number)) for number in range(5)]
+        clock.move(clock.now_us() + DAY_US)
+        await gone(client, *heavy)
+        assert store.deletions[6:] == [2, 2, 1]
 
         alone = await closed(client, "plain")
         monkeypatch.setattr(deleting, "BATCH_EVENTS", 1)

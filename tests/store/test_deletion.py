@@ -110,6 +110,21 @@ async def test_an_open_or_unknown_run_keeps_all_of_them(store: Store, keys: Sequ
 
 
 @pytest.mark.asyncio
+async def test_the_size_of_a_run_is_its_history_and_its_payloads(store: Store) -> None:
+    await _closed(store, 1, 2, 3)
+    payloads = [
+        PayloadRow(SHARED, b"x" * 9_000, 1),
+        PayloadRow(SHARED, b"x" * 9_000, 2),
+        PayloadRow(OWN, b"y" * 500, 1),
+    ]
+    await store.commit(Commit(history=[HistoryRow(2, 2, 1, b"z" * 700)], payloads=payloads))
+
+    begin = len(b"started")
+    assert await store.run_sizes([]) == {}
+    assert await store.run_sizes([1, 2, 3]) == {1: begin + 9_500, 2: begin + 700 + 9_000, 3: begin}
+
+
+@pytest.mark.asyncio
 async def test_deleting_nothing_is_fine(store: Store) -> None:
     await store.delete_runs([])
 

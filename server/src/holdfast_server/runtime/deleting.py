@@ -28,7 +28,8 @@ log = structlog.get_logger("holdfast.runtime")
 BATCH_RUNS = 100
 """Runs in one deletion. A hundred runs of six rows took 2.5 ms, for which the commit of others waits."""
 BATCH_EVENTS = 5_000
-"""Events in one deletion, as long as it has more than one run."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""Events and bytes in one deletion, as long as it has more than one run: 256 MiB took 130 to 250 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class _Item:
     namespace: str
     run_id: str
     events: int
+    size_bytes: int
     done: "asyncio.Future[None]"
 
 
@@ -87,6 +89,7 @@ class Deleting:
         while True:
             await self._let_go(namespace, run_id)
             row = await runtime.store.run(namespace, run_id)
+            sizes = await runtime.store.run_sizes([row.key] if row is not None else [])
             if runtime.residence.by_id(namespace, run_id) is not None:
                 continue  # somebody has brought it back meanwhile
             if row is None:
@@ -97,7 +100,7 @@ class Deleting:
                 break
             await self.ended(row.key)
         deletion = Deletion(row.key, runtime.clock_us(), request_id)
-        await asyncio.shield(self._add(deletion, namespace, run_id, row.last_seq))
+        await asyncio.shield(self._add(deletion, namespace, run_id, row.last_seq, sizes[row.key]))
         return deletion.delete_time_us
 
     async def delete_expired(self, runs: Sequence[ExpiredRun]) -> int:
@@ -106,9 +109,10 @@ class Deleting:
         Raises:
             StoreError: the disk does not answer; some of them may be deleted.
         """
+        sizes = await self._runtime.store.run_sizes([run.key for run in runs])
         now_us = self._runtime.clock_us()
         done = [
-            self._add(Deletion(run.key, now_us), run.namespace, run.run_id, run.last_seq)
+            self._add(Deletion(run.key, now_us), run.namespace, run.run_id, run.last_seq, sizes[run.key])
             for run in runs
             if not self.is_under_way(run.key) and self._runtime.residence.by_key(run.key) is None
         ]
@@ -150,11 +154,13 @@ class Deleting:
             raise _not_found(namespace, run_id, tombstone)
         return tombstone.delete_time_us
 
-    def _add(self, deletion: Deletion, namespace: str, run_id: str, events: int) -> "asyncio.Future[None]":
+    def _add(
+        self, deletion: Deletion, namespace: str, run_id: str, events: int, size_bytes: int
+    ) -> "asyncio.Future[None]":
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Whoever asked may have left; what it began goes on.
         done.add_done_callback(lambda ended: ended.exception())
-        item = _Item(deletion, namespace, run_id, events, done)
+        item = _Item(deletion, namespace, run_id, events, size_bytes, done)
         self._under_way[deletion.key] = item
         self._waiting.append(item)
         if not self._writing:
@@ -163,10 +169,11 @@ class Deleting:
         return done
 
     def _next_batch(self) -> list[_Item]:
-        count = events = 0
+        count = events = size_bytes = 0
         for item in self._waiting[:BATCH_RUNS]:
             events += item.events
-            if count and events > BATCH_EVENTS:
+            size_bytes += item.size_bytes
+            if count and (events > BATCH_EVENTS or size_bytes > BATCH_BYTES):
                 break
             count += 1
         batch = self._waiting[:count]

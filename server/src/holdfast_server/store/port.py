@@ -398,6 +398,9 @@ class Store(Protocol):
             StoreConflictError: one of them is open or unknown; nothing was deleted.
         """
 
+    async def run_sizes(self, keys: Sequence[int]) -> dict[int, int]:
+        """About how many bytes each run has stored: its history, and the payloads it refers to."""
+
     async def deleted_runs(self, namespace: str, run_ids: Sequence[str]) -> Sequence[DeletedRun]:
         """Which of the ids belong to deleted runs."""
 

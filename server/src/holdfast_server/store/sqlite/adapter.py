@@ -367,6 +367,10 @@ class SqliteStore:
         if connections.checkpointer is not None:
             connections.checkpointer.note(written_bytes)
 
+    async def run_sizes(self, keys: Sequence[int]) -> dict[int, int]:
+        """Return about how many bytes each run has stored: its history, and the payloads it refers to."""
+        return dict(await self._connections.lister.call(_all("run_sizes", orjson.dumps(list(keys)).decode())))
+
     async def deleted_runs(self, namespace: str, run_ids: Sequence[str]) -> Sequence[DeletedRun]:
         """Return which of the ids belong to deleted runs."""
         rows = await self._connections.reader.call(_all("deleted_runs", namespace, self._texts(run_ids)))

@@ -280,6 +280,18 @@ DELETE FROM history WHERE run IN (SELECT value ->> 0 FROM json_each(?1));
 -- name: delete_runs
 DELETE FROM runs WHERE key IN (SELECT value ->> 0 FROM json_each(?1));
 
+-- name: run_sizes
+SELECT
+    wanted.value,
+    (SELECT coalesce(sum(length(blob)), 0) FROM history WHERE run = wanted.value)
+    + (
+        SELECT coalesce(sum(length(payloads.blob)), 0)
+        FROM payload_refs
+        JOIN payloads ON payloads.id = payload_refs.payload
+        WHERE payload_refs.run = wanted.value
+    )
+FROM json_each(?1) AS wanted;
+
 -- name: deleted_runs
 SELECT namespace, run_id, delete_time_us, request_id
 FROM deleted_runs
