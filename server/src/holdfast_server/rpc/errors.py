@@ -15,7 +15,7 @@ from holdfast.v1.errors_pb2 import ErrorReason, FieldViolation, ItemError
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.journal.group_commit import JournalFullError
 from holdfast_server.rpc.guard import Malformed, TooLarge
-from holdfast_server.store.port import StoreError
+from holdfast_server.store.port import StoreCorruptError, StoreError
 
 __all__ = ["CODES", "abort", "as_refusal", "check_read", "item_error", "mapped", "streamed"]
 
@@ -93,6 +93,9 @@ def as_refusal(error: Exception) -> Refused | None:
     if isinstance(error, JournalFullError):
         facts = {"limit": "uncommitted_transitions", "value": str(error.limit)}
         return Refused(R.ERROR_REASON_STORE_UNAVAILABLE, f"{error}; try again", facts)
+    if isinstance(error, StoreCorruptError):
+        # Coming again does not help, so it is not UNAVAILABLE.
+        return Refused(R.ERROR_REASON_INTERNAL, f"the database is damaged: {error}; `holdfast admin verify` tells more")
     if isinstance(error, StoreError):
         return Refused(R.ERROR_REASON_STORE_UNAVAILABLE, f"the database is not available: {error}")
     return None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from holdfast.v1.history_pb2 import HistoryBatch
 from holdfast_server.engine.evolve import evolve, start_state
@@ -90,6 +91,6 @@ class Folder:
                     run = found[row.run_key] = start_state(plan, event)
                 elif event.seq > run.seq:
                     evolve(run, event)
-        except (ValueError, KeyError, Refused) as error:
+        except (DecodeError, ValueError, KeyError, Refused) as error:
             name = run.run_id if run is not None else f"with key {row.run_key}"
             found[row.run_key] = StoreCorruptError(f"the history of run {name} does not fold: {error}")
