@@ -33,7 +33,7 @@ async def test_a_damaged_history_is_left_alone(tmp_path: Path, evicted: bool) ->
         sound = client.handle(sound.run_id)
         await sound.signal("go", 7)
         assert await sound.result() == 7
-        with pytest.raises(ServerError, match="does not fold: .*admin verify") as caught:
+        with pytest.raises(ServerError, match=r"does not fold: .*admin verify") as caught:
             await client.handle(damaged.run_id).signal("go", 8)
         assert caught.value.reason == "INTERNAL"
         listed = {run.run_id: run.state async for run in client.runs.list()}
