@@ -6,6 +6,7 @@ that the loop's own thread was computing, and where. Time in which the machine d
 
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import sys
@@ -15,7 +16,7 @@ import traceback
 from pathlib import Path
 
 from holdfast_server.app import Server, run_until_signal
-from holdfast_server.cli import SWITCH_INTERVAL_S
+from holdfast_server.cli import GC_THRESHOLDS, SWITCH_INTERVAL_S
 from holdfast_server.config import ServerConfig
 from holdfast_server.logs import configure
 
@@ -62,6 +63,7 @@ class Probe:
 
 async def _serve(database: str, ready: Path, report: Path) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(*GC_THRESHOLDS)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = Server(ServerConfig(listen="127.0.0.1:0", database=database))

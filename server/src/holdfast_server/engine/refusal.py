@@ -1,6 +1,7 @@
 """How the engine says no: a typed refusal, raised before any event is made."""
 
 from collections.abc import Mapping
+from typing import Self
 
 from holdfast.v1.errors_pb2 import ErrorReason
 
@@ -33,6 +34,14 @@ class Refused(Exception):
         self.message = message
         self.metadata = dict(metadata or {})
         self.violations = violations
+
+    def kept(self) -> Self:
+        """This refusal without its traceback, for whoever keeps it.
+
+        A traceback refers to frames and they to what they hold: the refusal itself, and large decoded values. Only the
+        collector of cycles would free them, and that runs seldom.
+        """
+        return self.with_traceback(None)
 
 
 def limit_exceeded(what: str, limit: str, value: int, actual: int, field: str = "") -> Refused:

@@ -173,6 +173,10 @@ def _told(error: Exception, method: str) -> Refused:
         log.error("a call failed by a fault of the server", method=method, exc_info=error)
         message = f"a fault of the server: {type(error).__name__}; see its log"
         refused = Refused(R.ERROR_REASON_INTERNAL, message)
+    # The transport keeps what a call is aborted with, whose traceback leads back to the transport. So it must not lead
+    # on to the frames of this call, which hold requests and decoded values: only the collector of cycles would free
+    # them, and that runs seldom. See `Refused.kept`.
+    error.__traceback__ = error.__cause__ = error.__context__ = None
     return refused
 
 
@@ -205,7 +209,9 @@ def mapped(
         except aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - faults go to the log, and the caller gets a clean status
-            await abort(context, _told(error, method.__qualname__))
+            refused = _told(error, method.__qualname__)
+        del request  # see `_told`
+        return await abort(context, refused)
 
     return call
 
@@ -226,6 +232,10 @@ def streamed(
         except aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - faults go to the log, and the caller gets a clean status
-            await abort(context, _told(error, method.__qualname__))
+            refused = _told(error, method.__qualname__)
+        else:
+            return
+        del request  # see `_told`
+        await abort(context, refused)
 
     return call

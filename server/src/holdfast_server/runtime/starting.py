@@ -152,7 +152,7 @@ class Starter:
                 try:
                     item.answer = self._start_one(item, plan, known, actor)
                 except Refused as refused:
-                    item.answer = refused
+                    item.answer = refused.kept()
         finally:
             for item in items:
                 if item.pinned is not None:
@@ -173,7 +173,7 @@ class Starter:
             try:
                 item.answer = self._as_known(item.request, item.hash, await self._known([item]))
             except Refused as refused:
-                item.answer = refused
+                item.answer = refused.kept()
             if item.answer is None:
                 message = f"the start contradicts what is stored: {fault}"
                 item.answer = Refused(ErrorReason.ERROR_REASON_INTERNAL, message)
@@ -226,7 +226,7 @@ class Starter:
             try:
                 plans[name] = await self._runtime.catalog.plan(*name)
             except Refused as refused:
-                plans[name] = refused
+                plans[name] = refused.kept()
         named = self._runtime.residence.by_id(request.namespace, request.run_id) if request.run_id else None
         if named is not None and named.stale:
             await self._bag_if_there(named)

@@ -160,7 +160,7 @@ class Tasks:
             try:
                 refusal = await self._settle_one(present, position, result, taken)
             except Refused as refused:
-                refusal = refused
+                refusal = refused.kept()
             if refusal is not None:
                 rejected.append((position, refusal))
         await self._runtime.journal.durable(failures_before)
@@ -199,7 +199,7 @@ class Tasks:
             matching.settled(claim)
             if settled(host.state, claim.path, claim.attempt, claim.lease):
                 return None
-            return refused
+            return refused.kept()
         matching.settled(claim)
         if decision.rejection is None:
             taken.append((position, host))

@@ -44,7 +44,7 @@ class ChangingMethods(Base):
             try:
                 applied.append(await self._signal(signal, context))
             except Refused as refused:
-                applied.append(refused)
+                applied.append(refused.kept())
         await self.runtime.journal.durable(failures)
         return pb.SignalRunsResponse(results=map(self._signal_result, applied))
 
