@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.v1.run_service_pb2 import SignalRunRequest, SignalRunsRequest
+from holdfast.errors import RunNotFoundError
+from holdfast.v1.run_service_pb2 import SignalRunRequest, SignalRunsRequest, StartRunRequest, StartRunsRequest
 from holdfast.v1.signal_pb2 import Signal
 from holdfast.v1.task_pb2 import TaskResult
+from holdfast_server.runtime import runtime
+from holdfast_server.store.port import Commit, StoreError
 from tests.integration.faulty import running
 from tests.integration.following import bodies, until
 from tests.integration.raw import RawWorker, Stubs, json_payload, open_channel, refused
@@ -74,4 +77,25 @@ async def test_a_result_that_was_lost_is_not_accepted(tmp_path: Path) -> None:
         with refused("STORE_UNAVAILABLE", "UNAVAILABLE"):
             await settling
         assert await bodies(run) == ["run_started", "step_queued", "step_started"]
+        await channel.close()
+
+
+@pytest.mark.asyncio
+async def test_a_start_that_was_lost_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others go on between the items of a batch, and so does the journal."""
+    monkeypatch.setattr(runtime, "EVENTS_AT_ONCE", 0)
+    async with running(tmp_path / "holdfast.db") as (store, client):
+        await client.register(HOLD)
+        channel = open_channel(client.connection.target)
+        starts = [StartRunRequest(workflow="hold", run_id=f"run-{number}") for number in range(3)]
+
+        def fail_once(_commit: Commit) -> None:
+            store.refuse = lambda _commit: None
+            raise StoreError("the disk is full")
+
+        store.refuse = fail_once
+        with refused("STORE_UNAVAILABLE", "UNAVAILABLE"):
+            await Stubs(channel).runs.StartRuns(StartRunsRequest(starts=starts))
+        with pytest.raises(RunNotFoundError):
+            await client.handle("run-0").get()
         await channel.close()

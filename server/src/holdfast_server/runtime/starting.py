@@ -76,11 +76,12 @@ class Starter:
             for request in requests
         ]
         self._join(items)
+        failures = self._runtime.journal.failures
         try:
-            await self._start_own([item for item in items if item.joined is None], actor)
+            await self._start_own([item for item in items if item.joined is None], actor, failures)
         except asyncio.CancelledError:
             # The caller has left, but what it began goes on, and a repetition waits for that.
-            self._runtime.spawn(self._settle_later(items), "start whose caller left")
+            self._runtime.spawn(self._settle_later(items, failures), "start whose caller left")
             raise
         except Exception as error:
             self._settle(items, error)
@@ -107,9 +108,9 @@ class Starter:
             else:
                 item.answer = _reused(request_id)
 
-    async def _settle_later(self, items: Sequence[_Item]) -> None:
+    async def _settle_later(self, items: Sequence[_Item], failures: int) -> None:
         try:
-            await self._runtime.journal.durable()
+            await self._runtime.journal.durable(failures)
             await self._check_kept(items)
         except (Refused, StoreError) as error:
             self._settle(items, error)
@@ -128,7 +129,7 @@ class Starter:
             else:
                 item.own.set_exception(StoreError("whoever made this request first left before it began; try again"))
 
-    async def _start_own(self, items: Sequence[_Item], actor: Actor) -> None:
+    async def _start_own(self, items: Sequence[_Item], actor: Actor, failures: int) -> None:
         items = [item for item in items if item.answer is None]
         if not items:
             return
@@ -158,7 +159,7 @@ class Starter:
                 if item.pinned is not None:
                     item.pinned.pins -= 1
                     item.pinned = None
-        await self._runtime.journal.durable()
+        await self._runtime.journal.durable(failures)
         await self._check_kept(items)
 
     async def _check_kept(self, items: Sequence[_Item]) -> None:
