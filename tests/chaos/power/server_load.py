@@ -72,6 +72,8 @@ class Tried:
     """Mark: a caller has asked for a run to be started."""
 
     run_id: str
+    together: bool = False
+    """With others in one message: they may be written one after the other, and some be there when all are refused."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class Eyes:
 
     tried: set[str] = field(default_factory=set)
     """Runs whose start was asked for."""
+    together: set[str] = field(default_factory=set)
+    """Those that were asked for with others in one message."""
     accepted: set[str] = field(default_factory=set)
     """Runs whose start was answered."""
     deleting: set[str] = field(default_factory=set)
@@ -118,8 +122,10 @@ class Eyes:
             AssertionError: it contradicts what was seen before.
         """
         match mark:
-            case Tried(run_id):
+            case Tried(run_id, together):
                 self.tried.add(run_id)
+                if together:
+                    self.together.add(run_id)
             case Accepted(run_id):
                 self.accepted.add(run_id)
             case Deleting(run_id):
@@ -233,7 +239,7 @@ class ServerLoad:
     async def start_all(self, workflow: str, run_ids: Sequence[str], value: object = None) -> None:
         """Start runs in one message."""
         for run_id in run_ids:
-            self.see(Tried(run_id))
+            self.see(Tried(run_id, together=True))
         request = runs.StartRunsRequest(starts=[_start(workflow, run_id, value) for run_id in run_ids])
 
         async def attempt() -> None:

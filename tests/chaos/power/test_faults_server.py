@@ -100,8 +100,8 @@ class Operator:
 
     async def _what_was_shown_is_shown(self) -> None:
         """And nothing of what was refused."""
-        accepted, histories = self._eyes.accepted, self._eyes.histories
-        for run_id in self._eyes.tried - accepted:
+        accepted, histories, together = self._eyes.accepted, self._eyes.histories, self._eyes.together
+        for run_id in self._eyes.tried - accepted - together:
             told = await refusal_of(self._stubs.runs.GetHistory(runs.GetHistoryRequest(run_id=run_id)))
             assert told.reason == "RUN_NOT_FOUND", f"{run_id} was refused and is there: {told}"
         for run_id in [one for one in histories if one not in self._eyes.deleting][-10:]:
@@ -110,7 +110,7 @@ class Operator:
             shown = tuple(event.SerializeToString(deterministic=True) for event in events)
             assert shown[: len(histories[run_id])] == histories[run_id], f"{run_id} is shown otherwise than before"
         listed = (await self._stubs.runs.ListRuns(runs.ListRunsRequest(page_size=20))).runs
-        assert {one.run_id for one in listed} <= accepted
+        assert {one.run_id for one in listed} <= accepted | together
         for one in [one for one in listed if one.run_id not in self._eyes.deleting]:
             request = runs.GetHistoryRequest(run_id=one.run_id, page_size=1_000)
             events = (await self._stubs.runs.GetHistory(request)).events
