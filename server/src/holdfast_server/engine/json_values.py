@@ -28,7 +28,7 @@ _MANY_DIGITS: Final = re.compile(rb"[0-9]{19}")
 """An integer that may not fit into 64 bits has at least as many digits."""
 
 _NESTING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
-_NESTING_BYTES: Final = 100_000
+_NESTING_BYTES: Final = 20_000
 _SHAPE: Final = b'"\\[]{}'
 _NOT_SHAPE: Final = bytes(set(range(256)) - set(_SHAPE))
 _ROUNDED: Final = bytes.maketrans(b"{}", b"[]")
@@ -131,7 +131,7 @@ def too_deep(data: bytes) -> bool:
 
 
 def nesting(data: bytes) -> int:
-    """How deeply JSON bytes that are `too_deep` nest, as far as their first 100,000 bytes tell."""
+    """How deeply JSON bytes that are `too_deep` nest, as far as their first 20,000 bytes tell."""
     deepest, depth = JSON_DEPTH_MAX + 1, 0
     for token in _NESTING.finditer(data, 0, _NESTING_BYTES):
         if token[0] in b"[{":
