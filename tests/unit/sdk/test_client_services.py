@@ -152,7 +152,7 @@ async def test_workflows_and_operations_are_read_page_by_page() -> None:
         (grpc.StatusCode.FAILED_PRECONDITION, "DECIDED_ALREADY", {}, DecidedAlreadyError),
         (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED", {}, NotPermittedError),
         (grpc.StatusCode.INTERNAL, "SOMETHING_NEW", {}, ServerError),
-        (grpc.StatusCode.INTERNAL, "", {}, ServerError),
+        (grpc.StatusCode.UNKNOWN, "", {}, ServerError),
     ],
 )
 async def test_refusals_are_typed_by_their_reason(
