@@ -86,7 +86,7 @@ def test_a_clock_that_is_set_loses_nothing_as_a_line_of_json_says(tmp_path: Path
 
 @pytest.mark.asyncio
 async def test_a_soak_measures_what_must_not_grow(tmp_path: Path) -> None:
-    report = await soak(tmp_path / "soak", SEED, 0.05, cached_mib=0.0)
+    report = await soak(tmp_path / "soak", SEED, 0.15, cached_mib=0.0)
 
     well(report)
     assert report.figures["server_descriptors"]["low"] > 0
