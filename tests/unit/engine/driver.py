@@ -20,7 +20,7 @@ from holdfast.v1.workflow_service_pb2 import DocumentFormat
 from holdfast_server.definition import parse
 from holdfast_server.engine import commands as c, decide as engine, state as st
 from holdfast_server.engine.effects import Timer, standing
-from holdfast_server.engine.evolve import evolve, fold, start_state
+from holdfast_server.engine.evolve import fold
 from holdfast_server.engine.payloads import PayloadBag
 from holdfast_server.engine.plan import Plan
 from holdfast_server.engine.refusal import Refused
@@ -29,6 +29,7 @@ from holdfast_server.engine.snapshot import read_snapshot, write_snapshot
 from holdfast_server.engine.state import RunState, StepRecord
 from holdfast_server.engine.steps import task
 from holdfast_server.engine.views import waiting_on
+from tests.unit.engine.book import Book
 from tests.unit.engine.outside import Outside
 
 __all__ = ["START_US", "Play", "actor", "payload", "plan_of"]
@@ -36,8 +37,6 @@ __all__ = ["START_US", "Play", "actor", "payload", "plan_of"]
 START_US = 1_893_456_000_000_000
 """2030-01-01T00:00:00Z."""
 SECOND_US = 1_000_000
-RUN_ENDS = frozenset({"run_succeeded", "run_failed", "run_canceled", "run_terminated", "run_timed_out"})
-STEP_ENDS = frozenset({"step_succeeded", "step_failed", "step_skipped", "step_canceled"})
 
 
 def plan_of(source: str) -> Plan:
@@ -63,7 +62,7 @@ class Play:
     Attributes:
         run: its state.
         now_us: the clock.
-        events: its history as it was read back from what was written.
+        book: its history as it was read back from what was written.
         rejection: what the caller of the last command was told although it took effect.
     """
 
@@ -74,15 +73,16 @@ class Play:
         self.settings = settings or EngineSettings()
         self.entropy = entropy
         self.now_us = START_US
-        self.events: list[HistoryEvent] = []
         self.stored: dict[bytes, Payload] = {}
         self.outside = Outside()
         self.rejection: Refused | None = None
         self.run: RunState
-        self._folded: RunState
-        self._ended = False
-        self._finished: set[str] = set()
-        self._succeeded: set[str] = set()
+        self.book = Book(self.plan)
+
+    @property
+    def events(self) -> list[HistoryEvent]:
+        """Its history as it was read back from what was written."""
+        return self.book.events
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ class Play:
             )
         except Refused:
             assert not batch.events
-            assert self.run == self._folded
+            assert self.run == self.book.run
             raise
         path = command.path if isinstance(command, c.CompleteTask | c.FailTask | c.StopTask) else ""
         return self._accept(decision, bag, path)
@@ -263,7 +263,7 @@ class Play:
         made = list(written.events)
         assert decision.first_seq == (made[0].seq if made else 0)
         for event in made:
-            self._follow(event)
+            self.book.follow(event)
         if path:
             self.outside.drop_task(path)
         self.outside.perform(self.run, decision.effects)
@@ -271,37 +271,10 @@ class Play:
             self._check()
         return made
 
-    def _follow(self, event: HistoryEvent) -> None:
-        """Folds one written event, and keeps the book of what may happen once only."""
-        name = event.WhichOneof("body") or ""
-        body = getattr(event, name)
-        assert event.seq == len(self.events) + 1
-        if self.events:
-            last = self.events[-1].time
-            assert (last.seconds, last.nanos) <= (event.time.seconds, event.time.nanos)
-            evolve(self._folded, event)
-        else:
-            self._folded = start_state(self.plan, event)
-        self.events.append(event)
-        assert not self._ended or name == "run_reopened", f"{name} after the end of the run"
-        if name == "run_reopened":
-            self._ended = False
-            assert not self._succeeded & set(body.reset_paths), "what succeeded stays"
-            self._finished -= set(body.reset_paths)
-        elif name in RUN_ENDS:
-            self._ended = True
-        elif name in STEP_ENDS:
-            assert body.path not in self._finished, f"{body.path} finished twice"
-            self._finished.add(body.path)
-            if name == "step_succeeded":
-                self._succeeded.add(body.path)
-        elif name in ("step_queued", "gate_opened", "wait_opened", "timer_started"):
-            assert body.path not in self._finished, f"{name} of {body.path}, which is finished"
-
     def _check(self) -> None:
         run = self.run
-        assert run == self._folded, "the fold of the history is not the state"
-        assert run.open != self._ended
+        assert run == self.book.run, "the fold of the history is not the state"
+        assert run.open != self.book.ended
         assert (run.pause_us != 0) == run.paused
         assert (run.close_us == 0) == run.open
         assert (run.failure is not None) == (run.state == RUN_STATE_FAILED)

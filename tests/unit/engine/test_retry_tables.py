@@ -133,7 +133,7 @@ def test_backoff_of_a_million_attempts_stays_at_its_longest_wait() -> None:
     play = _play(", max_attempts: 1000000, backoff: 1.0001")
     record = play.record("a")
     record.attempts_left = 1  # as after 999,999 attempts
-    play._folded.root.record(0).attempts_left = 1
+    play.book.run.root.record(0).attempts_left = 1
 
     play.fail("a")
 
@@ -212,7 +212,7 @@ def test_only_what_a_worker_said_is_answered_alike_again(how: str) -> None:
 
     act(play)
 
-    assert settled(play.run, "a", 1, 1) is expected
+    assert bool(settled(play.run, "a", 1, 1)) is expected
     assert not settled(play.run, "a", 1, 2)
     assert not settled(play.run, "a", 2, 1)
     assert not settled(play.run, "b", 1, 1)
@@ -237,7 +237,7 @@ def test_of_a_cancelled_attempt_that_comes_back_only_the_word_of_its_worker_is_a
     play.give_back("a", reported=reported)
 
     assert play.state("a") == st.CANCELED
-    assert settled(play.run, "a", 1, 1) is reported
+    assert (settled(play.run, "a", 1, 1) is not None) is reported
 
 
 def test_a_cancelled_attempt_that_is_lost_is_not_taken_for_an_accepted_one() -> None:
@@ -260,3 +260,18 @@ def test_a_fenced_attempt_is_not_taken_for_an_accepted_one() -> None:
     assert not settled(play.run, "a", 1, 1)
     with pytest.raises(Refused):
         play.complete("a", 1)
+
+
+@pytest.mark.parametrize(
+    "rule", ["value: '${size(input.missing)}'", "value: text", "review: {body: '${size(input.missing)}'}"]
+)
+def test_a_rule_that_fails_after_a_timeout_makes_no_result_accepted(rule: str) -> None:
+    more = (
+        f"}}, output_schema: {{type: integer}}, on_error: [{{match: ['*'], {rule}}}], timeouts: {{schedule_to_close: 5s"
+    )
+    play = _play(more)
+
+    play.elapse(5)
+
+    assert play.state("a") == st.FAILED
+    assert not settled(play.run, "a", 1, 1)

@@ -73,6 +73,8 @@ class TaskClosed:
     """An attempt, queued or handed out, is over or withdrawn."""
 
     path: str
+    queued: bool = False
+    """Only if it is in its queue still: a run that was paused and went on since may have handed it out meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ def _run_reopened(run: RunState, _body: Any) -> Iterator[Effect]:
 def _run_paused(run: RunState, _body: Any) -> Iterator[Effect]:
     for scope, step, record in run.activations():
         if record is not None and record.state == st.QUEUED:
-            yield TaskClosed(scope.path(step))
+            yield TaskClosed(scope.path(step), queued=True)
 
 
 def _run_resumed(run: RunState, _body: Any) -> Iterator[Effect]:

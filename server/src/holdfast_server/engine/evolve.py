@@ -54,6 +54,9 @@ from holdfast_server.engine.times import timestamp_us
 
 __all__ = ["apply", "evolve", "fold", "start_state"]
 
+STOPPED = Failure(type=failures.CANCELED)
+"""What ends an attempt whose worker stopped as it was asked to."""
+
 
 def start_state(plan: Plan, event: HistoryEvent) -> RunState:
     """The state after the first event of a history, which must be RunStarted."""
@@ -246,8 +249,9 @@ def _attempt_failed(run: RunState, _event: HistoryEvent, body: StepAttemptFailed
 
 def _settle(record: StepRecord, failure: Failure | None = None) -> None:
     """Remembers whose result ends the attempt; failures the server found (timeouts, lost workers) are nobody's."""
-    if record.state in st.HELD and (failure is None or not failures.of_server(failure.type)):
+    if record.state in st.HELD and (failure is None or not failures.found_by_server(failure)):
         record.settled = (record.attempt, record.lease)
+        record.settled_failure = failure.type if failure is not None else ""
 
 
 def _finish(run: RunState, scope: Scope, step: StepPlan, record: StepRecord, state: StepState.ValueType) -> None:
@@ -329,7 +333,7 @@ def _step_cancel_requested(run: RunState, _event: HistoryEvent, body: StepCancel
 def _step_canceled(run: RunState, _event: HistoryEvent, body: StepCanceled) -> None:
     scope, step, record = _step(run, body.path)
     if body.reported:
-        _settle(record)
+        _settle(record, STOPPED)
     _finish(run, scope, step, record, st.CANCELED)
     record.cancel_cause = body.cause
     _resolve(scope, body.edges)

@@ -5,7 +5,7 @@ from google.protobuf.duration_pb2 import Duration
 from holdfast.v1.failure_pb2 import Failure
 from holdfast.v1.payload_pb2 import Payload
 
-__all__ = ["RESERVED", "failure", "is_reserved", "matches", "of_server", "of_user", "retry_after_us"]
+__all__ = ["RESERVED", "failure", "found_by_server", "is_reserved", "matches", "of_server", "of_user", "retry_after_us"]
 
 SCHEDULE_TO_START = "Timeout.ScheduleToStart"
 START_TO_CLOSE = "Timeout.StartToClose"
@@ -14,6 +14,7 @@ HEARTBEAT = "Timeout.Heartbeat"
 WAIT = "Timeout.Wait"
 GATE = "Timeout.Gate"
 LOST = "Lost"
+CANCELED = "Canceled"
 SCHEMA_VIOLATION = "SchemaViolation"
 EXPRESSION_ERROR = "ExpressionError"
 PAYLOAD_TOO_LARGE = "PayloadTooLarge"
@@ -30,7 +31,7 @@ RESERVED = frozenset(
         WAIT,
         GATE,
         LOST,
-        "Canceled",
+        CANCELED,
         SCHEMA_VIOLATION,
         EXPRESSION_ERROR,
         PAYLOAD_TOO_LARGE,
@@ -73,6 +74,16 @@ def of_server(kind: str) -> bool:
 def is_reserved(kind: str) -> bool:
     """Whether a failure type is one of the server's own."""
     return kind in RESERVED or kind.startswith("Timeout.")
+
+
+def found_by_server(value: Failure) -> bool:
+    """Whether no result of a worker is behind a failure.
+
+    The cause counts too: a rule of `on_error` that cannot be carried out fails by itself, for want of what it was for.
+    """
+    if of_server(value.type):
+        return True
+    return is_reserved(value.type) and value.HasField("cause") and of_server(value.cause.type)
 
 
 def of_user(reported: Failure) -> Failure:

@@ -115,7 +115,9 @@ class StepRecord:
     """When a cancelled attempt is fenced; 0 means no cancel was requested."""
     cancel_cause: CancelCause.ValueType = CancelCause.CANCEL_CAUSE_UNSPECIFIED
     settled: tuple[int, int] = (0, 0)
-    """(attempt, lease) of the last result a worker gave that was accepted."""
+    """(attempt, lease) of the last result of a worker that ended an attempt."""
+    settled_failure: str = ""
+    """Type of the failure that result was or, an output that was refused, led to; empty if the output was accepted."""
     edges: bytearray | None = None
     """`EdgeResolution` of each edge into the step, a byte each, so that a wide join counts them at no cost; None means
     all unresolved."""
@@ -203,6 +205,7 @@ class Scope:
                     input_revision=record.input_revision,
                     revision=record.revision,
                     settled=record.settled,
+                    settled_failure=record.settled_failure,
                     edges=record.edges,
                 )
                 self.unfinished += 1

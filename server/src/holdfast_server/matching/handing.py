@@ -118,7 +118,7 @@ class Handing:
         if token:
             worker.leases[token] = lease
         else:
-            worker.inherited.add(lease)
+            worker.inherited[lease] = None
         if worker.parked and worker.free <= 0:
             for poll in worker.parked:
                 poll.group.ready.pop(poll, None)
@@ -133,7 +133,7 @@ class Handing:
         queue, worker = lease.queue, lease.worker
         queue.running -= 1
         if lease.inherited:
-            worker.inherited.discard(lease)
+            worker.inherited.pop(lease, None)
         else:
             del worker.leases[lease.token]
         if worker.parked and worker.free == 1:  # it had none

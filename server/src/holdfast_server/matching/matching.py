@@ -114,9 +114,11 @@ class Matching:
         self._keeping.inherit(task, worker, lease)
         self._arm()
 
-    def withdraw(self, run_key: int, path: str) -> None:
-        """The attempt of an activation, waiting or leased, is over or may not be handed out now."""
+    def withdraw(self, run_key: int, path: str, *, queued: bool = False) -> None:
+        """The attempt of an activation, waiting or leased, is over. With `queued` one that a worker has stays."""
         task = self._handing.find(run_key, path)
+        if queued and task is not None and task.place == LEASED:
+            return
         if task is not None:
             self._handing.drop(task)
         self._keeping.returns.forget(run_key, path)

@@ -72,7 +72,7 @@ class Worker:
         self.draining = self.watched = False
         self.open = True
         self.leases: dict[bytes, Lease] = {}
-        self.inherited: set[Lease] = set()
+        self.inherited: dict[Lease, None] = {}
         self.parked: dict[ParkedPoll, None] = {}
         self.serving: dict[TaskQueue, Group] = {}
         self.past_sessions: deque[str] = deque(maxlen=SESSIONS_REMEMBERED)

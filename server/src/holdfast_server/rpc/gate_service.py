@@ -51,7 +51,7 @@ class GateService(GateServiceServicer):
         after = FIRST
         if position is not None:
             after = (int(position[0]), int(position[1]), str(position[2]), str(position[3]))
-        failures = self._runtime.journal.failures
+        doubts = self._reading.doubts
         if request.run_id:
             run, _why = await self._reading.state(namespace, self._validator.name("run_id", request.run_id))
             gates = [gate for gate in views.gates_of(run) if not request.workflow or gate.workflow == request.workflow]
@@ -59,7 +59,7 @@ class GateService(GateServiceServicer):
             placed = [one for one in placed if one[0] > after][: size + 1]
         else:
             placed = await self._open_gates.page(namespace, request.workflow, after, size + 1)
-        await self._shown([gate for _where, gate in placed], failures)
+        await self._shown([gate for _where, gate in placed], doubts)
         page = next(in_pieces([gate for _where, gate in placed[:size]], plain_bytes), [])
         token = paging.encode("gates", *placed[len(page) - 1][0]) if len(placed) > len(page) else ""
         return pb.ListGatesResponse(gates=page, next_page_token=token)
@@ -140,9 +140,9 @@ class GateService(GateServiceServicer):
                     async for answer in self._snapshot(namespace, subscription):
                         yield answer
                     continue
-                failures = self._runtime.journal.failures
+                doubts = self._reading.doubts
                 gates = await self._changed(namespace, subscription.take())
-                await self._shown(gates, failures)
+                await self._shown(gates, doubts)
                 for answer in self._answers(gates, subscription):
                     yield answer
                 await asyncio.sleep(FLUSH_S)
@@ -157,9 +157,9 @@ class GateService(GateServiceServicer):
         after = FIRST
         reset = True
         while True:
-            failures = self._runtime.journal.failures
+            doubts = self._reading.doubts
             page = await self._open_gates.page(namespace, "", after, PAGE)
-            await self._shown([gate for _where, gate in page], failures)
+            await self._shown([gate for _where, gate in page], doubts)
             for piece in in_pieces([gate for _where, gate in page], plain_bytes):
                 yield pb.WatchGatesResponse(reset=reset, gates=piece)
                 reset = False
@@ -169,9 +169,9 @@ class GateService(GateServiceServicer):
         # The cursor is behind all of them, so it comes last.
         yield pb.WatchGatesResponse(reset=reset, cursor=cursor, live=True)
 
-    async def _shown(self, gates: Sequence[Gate], failures: int) -> None:
+    async def _shown(self, gates: Sequence[Gate], doubts: int) -> None:
         residence = self._runtime.residence
-        await self._reading.shown((residence.by_id(gate.namespace, gate.run_id) for gate in gates), failures)
+        await self._reading.shown((residence.by_id(gate.namespace, gate.run_id) for gate in gates), doubts)
 
     def _answers(self, gates: Sequence[Gate], subscription: Subscription) -> Iterator[pb.WatchGatesResponse]:
         """Gates in as many messages as they need; the last has the cursor, since it is behind all of them."""

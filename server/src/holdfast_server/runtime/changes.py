@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.errors_pb2 import ErrorReason
 from holdfast_server.engine.commands import Command, Retry
+from holdfast_server.engine.payloads import PayloadBag
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.engine.state import RunState
 from holdfast_server.runtime.host import RunHost
@@ -23,13 +24,13 @@ class Changed:
     """A change that is on disk.
 
     Attributes:
-        host: the run; None if it was closed and is not in memory.
+        host: the run.
         state: the run afterwards.
         seq: sequence number of the first event of the change; the last event if nothing changed.
         contradictions: what `Mending.contradictions` was.
     """
 
-    host: RunHost | None
+    host: RunHost
     state: RunState
     seq: int
     contradictions: int
@@ -62,9 +63,8 @@ class Changes:
         Raises:
             Refused: RUN_QUARANTINED if the database did not take the events of its run.
         """
-        host = changed.host
-        if self._runtime.mending.contradictions != changed.contradictions and host is not None and host.quarantined:
-            raise quarantined(host)
+        if self._runtime.mending.contradictions != changed.contradictions and changed.host.quarantined:
+            raise quarantined(changed.host)
 
     async def apply(
         self, namespace: str, run_id: str, command: Command, actor: Actor, request_id: str, request_hash: bytes
@@ -79,35 +79,37 @@ class Changes:
         runtime.check_writable()
         contradictions = runtime.mending.contradictions
         while True:
-            host = await self._reading.open_run(namespace, run_id)
-            if host is None:
-                turns = runtime.deleting.turns
-                key, closed = await self._reading.stored(namespace, run_id)
-                seq = repeated_seq(closed, request_id, request_hash)
-                if seq is not None:
-                    return Changed(None, closed, seq, contradictions)
-                if isinstance(command, Retry):
-                    await self._check_key_is_free(closed)
-                if runtime.deleting.may_be_gone(key, turns):
-                    await runtime.deleting.ended(key)
-                    continue
-                # Only RetryRun does anything with a closed run; the engine refuses the rest with its reasons.
-                host = self._reading.bring_back(key, closed)
-            bag = runtime.bag_now(host)
-            if bag is None:
-                bag = await runtime.bag(host)
-            if runtime.residence.by_key(host.key) is host:
-                break  # else it left the memory meanwhile, and what would be done to it would be done to nobody
+            # Only RetryRun does anything with a closed run; the engine refuses the rest with its reasons.
+            host = await self._reading.any_run(namespace, run_id)
+            try:
+                if isinstance(command, Retry) and not host.state.open:
+                    await self._check_key_is_free(host.state)
+                bag = runtime.bag_now(host)
+                if bag is None:
+                    bag = await runtime.bag(host)
+                if runtime.residence.by_key(host.key) is host:
+                    seq = self._apply_to(host, command, bag, actor, request_id, request_hash)
+                    return Changed(host, host.state, seq, contradictions)
+                # Else it left the memory meanwhile, and what would be done to it would be done to nobody.
+            finally:
+                self._let_go(host)
+
+    def _apply_to(
+        self, host: RunHost, command: Command, bag: PayloadBag, actor: Actor, request_id: str, request_hash: bytes
+    ) -> int:
+        """Sequence number of the first event of the change."""
         seq = repeated_seq(host.state, request_id, request_hash)
         if seq is not None:
-            return Changed(host, host.state, seq, contradictions)
+            return seq
         mark = RequestMark(id=request_id, hash=request_hash) if request_id else None
-        try:
-            decision = runtime.apply(host, command, bag, actor, mark)
-        finally:
-            if not host.state.open and host.durable_seq == host.state.seq:
-                runtime.residence.remove(host)
-        return Changed(host, host.state, decision.first_seq or host.state.seq, contradictions)
+        decision = self._runtime.apply(host, command, bag, actor, mark)
+        return decision.first_seq or host.state.seq
+
+    def _let_go(self, host: RunHost) -> None:
+        """A closed run that was brought back, and is closed still, leaves the memory again."""
+        residence = self._runtime.residence
+        if not host.state.open and host.durable_seq == host.state.seq and residence.by_key(host.key) is host:
+            residence.remove(host)
 
     async def _check_key_is_free(self, run: RunState) -> None:
         if not run.key:

@@ -34,6 +34,10 @@ class Closers:
         self._waiting.setdefault((namespace, run_id), {})[closer] = None
         self._count += 1
 
+    def wanted(self, namespace: str, run_id: str) -> bool:
+        """Whether someone waits for a run."""
+        return (namespace, run_id) in self._waiting
+
     def drop(self, namespace: str, run_id: str, closer: Closer) -> bool:
         """Someone waits no longer; answers whether nobody had told him yet."""
         waiting = self._waiting.get((namespace, run_id), {})

@@ -164,6 +164,12 @@ class Evictor:
         if host.on_disk is OnDisk.LEAVING:
             self._leaving -= 1
 
+    def outdated(self, host: RunHost) -> None:
+        """The time at which the disk wakes a run has come while it is in memory, so the next eviction is written."""
+        self.stays(host)
+        if host.on_disk is not OnDisk.HOT:
+            host.on_disk = OnDisk.UNKNOWN
+
     def evicted(self, keys: Sequence[int]) -> None:
         """The evictions of these runs are on disk."""
         for key in keys:

@@ -31,7 +31,7 @@ class Health:
         self._retry_s = retry_s
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
-        self._sleepers: set[asyncio.Event] = set()
+        self._sleepers: dict[asyncio.Event, None] = {}  # no set: those who wait longest wake first
         self.state = HealthState.HEALTH_STATE_OK
         self._message = ""
         self._slow_since_s: float | None = None
@@ -93,11 +93,11 @@ class Health:
             Refused: DRAINING.
         """
         if self.state != HealthState.HEALTH_STATE_DRAINING:
-            self._sleepers.add(wake)
+            self._sleepers[wake] = None
             try:
                 await wake.wait()
             finally:
-                self._sleepers.discard(wake)
+                self._sleepers.pop(wake, None)
         if self.state == HealthState.HEALTH_STATE_DRAINING:
             raise Refused(ErrorReason.ERROR_REASON_DRAINING, "the server is going down; try again")
 

@@ -102,6 +102,11 @@ class RunHost:
         self.watchers: list[Watcher] | None = None
         self.loading: asyncio.Future[None] | None = None
 
+    @property
+    def accepted(self) -> bool:
+        """Whether its start is on disk; else there may never have been such a run, and no list shows it."""
+        return self.durable_seq > 0
+
     def committed(self, entry: Entry) -> None:
         """The entry is on disk."""
         self.on_committed(self, entry)

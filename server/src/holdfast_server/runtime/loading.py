@@ -23,10 +23,15 @@ CHUNK = 500
 
 
 class Loading:
-    """Takes runs into memory."""
+    """Takes runs into memory.
+
+    Attributes:
+        woken: keys of runs whose wake-up has come: the time on disk will not wake them again.
+    """
 
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
+        self.woken: set[int] = set()
         self._flights: dict[int, asyncio.Future[None]] = {}
 
     async def one(self, key: int) -> RunHost | None:
@@ -36,6 +41,20 @@ class Loading:
             StoreError: the disk does not answer.
         """
         await self.bring([key])
+        return self._runtime.residence.by_key(key)
+
+    async def whatever(self, key: int) -> RunHost | None:
+        """A run in memory, also a closed one, so that a command can be tried on it; None if it is damaged or deleted.
+
+        Nobody else can bring it there meanwhile, so it is as it was on disk when nobody had it.
+
+        Raises:
+            StoreError: the disk does not answer.
+        """
+        while (flight := self._flights.get(key)) is not None:
+            await asyncio.wait([flight])
+        if self._runtime.residence.by_key(key) is None:
+            await self._bring([key], closed=True)
         return self._runtime.residence.by_key(key)
 
     async def bring(self, keys: Sequence[int]) -> None:
@@ -54,16 +73,23 @@ class Loading:
         if others:
             await asyncio.wait(others)
 
-    async def _bring(self, keys: Sequence[int]) -> None:
+    async def _bring(self, keys: Sequence[int], *, closed: bool = False) -> None:
         flight = asyncio.get_running_loop().create_future()
-        mine = [key for key in keys if key not in self._flights]
+        residence = self._runtime.residence
+        mine = [key for key in keys if key not in self._flights and residence.by_key(key) is None]
         self._flights.update(dict.fromkeys(mine, flight))
+        deleting = self._runtime.deleting
+        turns = deleting.turns
         try:
             for key, run in (await self._runtime.folder.runs(mine)).items():
                 if isinstance(run, StoreCorruptError):
                     log.error("an evicted run cannot be folded and is left alone", run_key=key, error=str(run))
-                elif run.open and self._runtime.residence.by_key(key) is None:
-                    self.take_in(key, run, OnDisk.EVICTED)
+                elif run.open:
+                    host = self.take_in(key, run, OnDisk.EVICTED)
+                    if key in self.woken:
+                        host.on_disk = OnDisk.UNKNOWN
+                elif closed and not deleting.may_be_gone(key, turns):
+                    residence.add(key, run, claims_key=False).durable_seq = run.seq
         finally:
             for key in mine:
                 del self._flights[key]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from holdfast.v1.errors_pb2 import ErrorReason
-from holdfast_server.engine import effects as fx
+from holdfast_server.engine import effects as fx, views
 from holdfast_server.engine.commands import Command
 from holdfast_server.engine.refusal import Refused
 from holdfast_server.journal.group_commit import Entry
@@ -40,12 +40,14 @@ class Mending:
     Attributes:
         contradictions: runs so far whose events the database did not take; callers whose runs may be among them look
             at `RunHost.quarantined` when the number has grown.
+        put_aside: those of them that had been accepted.
     """
 
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
-        self._held_back: list[tuple[int, Command]] = []
+        self._held_back: list[tuple[int, Command, int]] = []
         self.contradictions = 0
+        self.put_aside = 0
 
     # -- one run has a fault -----------------------------------------------------------------------------------------
 
@@ -65,7 +67,8 @@ class Mending:
             raise TypeError(host)
         self.contradictions += 1
         self._unpin(entry)
-        if host.durable_seq:
+        if host.accepted:
+            self.put_aside += 1
             self.quarantine(host, error)
             return
         log.info("a start was made before", run_id=host.state.run_id, error=str(error))
@@ -90,9 +93,9 @@ class Mending:
         self._runtime.matching.hold_up(held_up=True)
         self._runtime.spawn(self._reload_all(keys), "reload after a failed commit")
 
-    def hold_back(self, host: RunHost, command: Command) -> None:
-        """A command of the server's own that has to wait until the database takes writes again."""
-        self._held_back.append((host.key, command))
+    def hold_back(self, host: RunHost, command: Command, since_us: int) -> None:
+        """A command of the server's own, due since then, has to wait until the database takes writes again."""
+        self._held_back.append((host.key, command, since_us))
 
     def go_on(self) -> None:
         """Does what was held back, if the database takes writes."""
@@ -100,10 +103,10 @@ class Mending:
         if not runtime.health.writable:
             return
         held_back, self._held_back = self._held_back, []
-        for key, command in held_back:
+        for key, command, since_us in held_back:
             host = runtime.residence.by_key(key)
             if host is not None:
-                runtime.later(host, command)
+                runtime.later(host, command, since_us)
         runtime.matching.hold_up(held_up=False)
 
     # -- folding again -----------------------------------------------------------------------------------------------
@@ -137,12 +140,22 @@ class Mending:
         host.on_disk = OnDisk.UNKNOWN
         if not run.open:
             runtime.closed(host)
-        elif not host.quarantined:
+        else:
             runtime.residence.claim_key(host)
-            for effect in fx.standing(run):
-                runtime.perform(host, effect)
-            runtime.dispatch_soon()
+            if not host.quarantined:
+                for effect in fx.standing(run):
+                    runtime.perform(host, effect)
+                runtime.dispatch_soon()
+        self._show(host)
         _wake_watchers(host)
+
+    def _show(self, host: RunHost) -> None:
+        """What failed may have got to the disk all the same, so watchers of lists look again."""
+        runtime = self._runtime
+        runtime.runs_feed.note((host.key, ""))
+        for scope, step, record in host.state.activations():
+            if record is not None and record.gate is not None:
+                runtime.gates_feed.note((host.key, scope.path(step)))
 
     async def _reload_all(self, keys: Sequence[int] | dict[int, None]) -> None:
         residence = self._runtime.residence
@@ -161,9 +174,26 @@ class Mending:
         host.gone = True
         self._runtime.residence.remove(host)
         self._runtime.drop_outside(host)
-        for closer in self._runtime.closers.take(host.state.namespace, host.state.run_id):
-            closer(None)
+        name = (host.state.namespace, host.state.run_id)
+        if self._runtime.closers.wanted(*name):
+            self._runtime.spawn(self._tell_closers(*name), "end of a run that was not accepted")
         _wake_watchers(host)
+
+    async def _tell_closers(self, namespace: str, run_id: str) -> None:
+        """Whoever waits for a run that was not accepted is told, unless there was one of that id already."""
+        runtime = self._runtime
+        while True:
+            try:
+                row = await runtime.store.run(namespace, run_id)
+                run = await runtime.folder.run(row.key) if row is not None else None
+            except StoreError as error:
+                log.warning("a run cannot be looked up; trying again", run_id=run_id, error=str(error))
+                await asyncio.sleep(RETRY_S)
+                continue
+            break
+        if run is None or not run.open:
+            for closer in runtime.closers.take(namespace, run_id):
+                closer(None if run is None else views.outcome(run))
 
     def _unpin(self, entry: Entry) -> None:
         if entry.pinned:

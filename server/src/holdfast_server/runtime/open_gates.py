@@ -45,7 +45,9 @@ class OpenGates:
     def _in_memory(self, namespace: str, workflow: str, after: Place) -> Iterator[tuple[Place, RunState]]:
         for host in self._runtime.residence:
             run = host.state
-            if run.namespace != namespace or not run.open or host.stale or (workflow and run.plan.workflow != workflow):
+            if run.namespace != namespace or not run.open or (workflow and run.plan.workflow != workflow):
+                continue
+            if host.stale or not host.accepted:
                 continue
             for path in run.open_gates:
                 place = _place(run, path)

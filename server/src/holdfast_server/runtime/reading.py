@@ -19,7 +19,7 @@ from holdfast_server.engine.times import timestamp
 from holdfast_server.runtime.host import RunHost, Watcher
 from holdfast_server.runtime.pieces import payloads_in
 from holdfast_server.runtime.runtime import Runtime
-from holdfast_server.store.port import RunRow
+from holdfast_server.store.port import RunRow, StoreError
 
 __all__ = ["Reading"]
 
@@ -80,14 +80,23 @@ class Reading:
             host = await self._runtime.loading.one(row.key)
         return host
 
-    def bring_back(self, key: int, run: RunState) -> RunHost:
-        """A closed run, in memory again so that a command can be tried on it."""
-        present = self._runtime.residence.by_key(key)
-        if present is not None:
-            return present
-        host = self._runtime.residence.add(key, run, claims_key=False)
-        host.durable_seq = run.seq
-        return host
+    async def any_run(self, namespace: str, run_id: str) -> RunHost:
+        """A run in memory, brought there if need be, also if it is closed.
+
+        Raises:
+            Refused: RUN_NOT_FOUND.
+            StoreError: the disk does not answer.
+        """
+        while True:
+            host = self._runtime.residence.by_id(namespace, run_id)
+            if host is not None:
+                return host
+            key = (await self.row(namespace, run_id)).key
+            host = await self._runtime.loading.whatever(key)
+            if host is not None:
+                return host
+            await self._runtime.deleting.ended(key)
+            await self.stored(namespace, run_id)  # says why not
 
     async def state(self, namespace: str, run_id: str) -> tuple[RunState, str]:
         """The state of a run, all of it on disk, and why it is quarantined, if it is.
@@ -105,19 +114,25 @@ class Reading:
             await self._runtime.durable(host)
         return host.state, host.quarantined
 
-    async def shown(self, hosts: Iterable[RunHost | None], failures: int) -> None:
+    @property
+    def doubts(self) -> int:
+        """Grows when something that was in memory turns out not to be on disk."""
+        return self._runtime.journal.failures + self._runtime.mending.put_aside
+
+    async def shown(self, hosts: Iterable[RunHost | None], doubts: int) -> None:
         """Waits until what was shown of some runs is on disk; nobody waits for a slow disk on behalf of others.
 
         Args:
             hosts: the runs; None for one that was read from the disk.
-            failures: `Journal.failures` when the first was looked at.
+            doubts: what `doubts` was when the first was looked at.
 
         Raises:
             StoreError: a part of it may not be on disk.
         """
-        journal = self._runtime.journal
-        if journal.failures != failures or any(host and host.durable_seq < host.state.seq for host in hosts):
-            await journal.durable(failures)
+        if any(host and host.durable_seq < host.state.seq for host in hosts):
+            await self._runtime.journal.durable()
+        if self.doubts != doubts:
+            raise StoreError("a part of what was to be shown may not be on disk; look again")
 
     async def fill(self, messages: Sequence[Message]) -> None:
         """Puts the data of large payloads into messages that carry references.
@@ -239,14 +254,15 @@ class Reading:
                 raise Refused(ErrorReason.ERROR_REASON_RUN_NOT_FOUND, message, {"run_id": host.state.run_id})
             await self._runtime.health.sleep(watcher.wake)
 
-    async def outcome_of_closed(self, namespace: str, run_id: str) -> RunOutcome:
-        """How a run that is not in memory ended.
+    async def outcome_of_closed(self, namespace: str, run_id: str) -> RunOutcome | None:
+        """How a run that is not in memory ended; None if it is open.
 
         Raises:
             Refused: RUN_NOT_FOUND.
             StoreError: the disk does not answer.
         """
-        return views.outcome((await self.stored(namespace, run_id))[1])
+        run = (await self.stored(namespace, run_id))[1]
+        return None if run.open else views.outcome(run)
 
     def summary_of(self, host: RunHost) -> RunSummary:
         """What lists show of a run in memory."""

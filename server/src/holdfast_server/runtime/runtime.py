@@ -361,7 +361,7 @@ class Runtime:
                     )
                 )
             case fx.TaskClosed():
-                self.matching.withdraw(host.key, effect.path)
+                self.matching.withdraw(host.key, effect.path, queued=effect.queued)
             case fx.TaskCancelRequested():
                 self.matching.request_cancel(host.key, effect.path, effect.attempt)
             case fx.TaskHeld():
@@ -446,18 +446,26 @@ class Runtime:
             host.timers.pop((path, timer), None)
             self.later(host, FireTimer(path, fx.Timer(timer)))
 
-    def later(self, host: RunHost, command: Command) -> None:
-        """Applies a command of the server's own, as soon as what it needs is in memory and the disk takes it."""
+    def later(self, host: RunHost, command: Command, since_us: int = 0) -> None:
+        """Applies a command of the server's own, as soon as what it needs is in memory and the disk takes it.
+
+        Args:
+            host: the run.
+            command: the command.
+            since_us: when its time came, if that was before now.
+        """
+        since_us = since_us or self.clock_us()
         if not self.health.writable:
-            self.mending.hold_back(host, command)
+            self.mending.hold_back(host, command, since_us)
             return
         bag = self.bag_now(host)
         if bag is not None:
-            self._apply_own(host, command, bag)
+            self._apply_own(host, command, bag, since_us)
         else:
-            self.spawn(self._apply_when_loaded(host, command), f"{type(command).__name__} of run {host.state.run_id}")
+            name = f"{type(command).__name__} of run {host.state.run_id}"
+            self.spawn(self._apply_when_loaded(host, command, since_us), name)
 
-    async def _apply_when_loaded(self, host: RunHost, command: Command) -> None:
+    async def _apply_when_loaded(self, host: RunHost, command: Command, since_us: int) -> None:
         while True:
             try:
                 bag = await self.bag(host)
@@ -467,14 +475,20 @@ class Runtime:
                 log.warning("a run cannot be loaded; trying again", run_id=host.state.run_id, error=str(error))
                 await asyncio.sleep(1.0)
                 continue
-            self._apply_own(host, command, bag)
+            self._apply_own(host, command, bag, since_us)
             return
 
-    def _apply_own(self, host: RunHost, command: Command, bag: PayloadBag) -> None:
+    def _apply_own(self, host: RunHost, command: Command, bag: PayloadBag, since_us: int) -> None:
         try:
-            self.apply(host, command, bag)
+            decision = self.apply(host, command, bag)
         except Refused as refused:
             log.info("the server's own command came too late", run_id=host.state.run_id, reason=refused.message)
+            return
+        if not decision.first_seq and self.clock_us() < since_us and host.state.open:
+            # The clock was set back meanwhile, so it came too early and is void: its time will come again.
+            for effect in fx.standing(host.state):
+                if isinstance(effect, fx.TimerSet):
+                    self._set_timer(host, effect)
 
 
 def _nothing() -> None:

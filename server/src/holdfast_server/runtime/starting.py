@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from holdfast.v1.actor_pb2 import Actor, RequestMark
 from holdfast.v1.errors_pb2 import ErrorReason
@@ -13,13 +14,22 @@ from holdfast_server.engine.decide import start_run
 from holdfast_server.engine.payloads import PayloadBag
 from holdfast_server.engine.plan import Plan
 from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.state import OPEN_RUN
 from holdfast_server.engine.times import duration_us, timestamp_us
 from holdfast_server.runtime.changes import repeated_seq
 from holdfast_server.runtime.host import RunHost
+from holdfast_server.runtime.mending import quarantined
 from holdfast_server.runtime.runtime import Runtime
-from holdfast_server.store.port import NewRun, RunRow, StoreError
+from holdfast_server.store.port import NewRun, RunQuery, RunRow, StoreError
 
 __all__ = ["StartOutcome", "Starter", "request_hash"]
+
+FORMER = 4
+"""Runs that had a business key and are asked whether a request was for them."""
+REPEATED_US = 3_600_000_000
+"""How long after the end of a run requests for it are repeated."""
+FAILS = frozenset({OnConflict.ON_CONFLICT_UNSPECIFIED, OnConflict.ON_CONFLICT_FAIL})
+"""What callers say who want no other run in place of a new one."""
 
 StartOutcome = StartRunResponse | Refused
 """What became of one item."""
@@ -42,6 +52,8 @@ class _Item:
     bag: PayloadBag | None = None
     host: RunHost | None = None
     """The run it started."""
+    used: RunHost | None = None
+    """The run its signals went to in place of one."""
     pinned: RunHost | None = None
     """The open run that has its business key; it stays in memory until the start is decided."""
 
@@ -151,7 +163,7 @@ class Starter:
                     await self._runtime.let_others()
                 plan = plans[request.namespace, request.workflow, request.version]
                 try:
-                    item.answer = self._start_one(item, plan, known, actor)
+                    item.answer = item.answer or self._start_one(item, plan, known, actor)
                 except Refused as refused:
                     item.answer = refused.kept()
         finally:
@@ -168,16 +180,40 @@ class Starter:
         That is seldom, so most starts are not looked up first: the unique indexes of the database find it out.
         """
         for item in items:
+            if item.used is not None and item.used.quarantined:
+                item.answer = quarantined(item.used)
             if item.host is None or not item.host.gone:
                 continue
             fault = item.host.quarantined
             try:
                 item.answer = self._as_known(item.request, item.hash, await self._known([item]))
+                if item.answer is None and item.request.key:
+                    await self._refuse_by_key(item.request)
             except Refused as refused:
                 item.answer = refused.kept()
             if item.answer is None:
                 message = f"the start contradicts what is stored: {fault}"
                 item.answer = Refused(ErrorReason.ERROR_REASON_INTERNAL, message)
+
+    async def _refuse_by_key(self, request: StartRunRequest) -> NoReturn:
+        """Says who has the key of a start that the database did not take.
+
+        In memory the key was free already, because its run was about to end, and then that end did not get to the disk.
+
+        Raises:
+            Refused: KEY_IN_USE, RUN_QUARANTINED, or STORE_UNAVAILABLE if the start may be possible in a moment.
+        """
+        query = RunQuery(request.namespace, tuple(OPEN_RUN), request.workflow, request.key, limit=1)
+        for row in await self._runtime.store.runs(query):
+            host = self._runtime.residence.by_key(row.key)
+            if host is not None and host.stale:
+                await self._runtime.bag(host)  # folded again, it has its key again
+            if request.on_conflict in FAILS:
+                raise _in_use(request, row.run_id)
+            if host is not None and host.quarantined:
+                raise quarantined(host)
+        message = f"key {request.key!r} belongs to a run whose end is not on disk; try again"
+        raise Refused(ErrorReason.ERROR_REASON_STORE_UNAVAILABLE, message, {"key": request.key})
 
     async def _known(self, items: Sequence[_Item]) -> dict[str, RunRow | None]:
         """Stored runs that have one of the ids or request ids; the latter are marked by a leading NUL.
@@ -234,6 +270,30 @@ class Starter:
         existing = self._runtime.residence.by_business_key(request.namespace, request.workflow, request.key)
         if request.key and existing is not None:
             item.bag = await self._bag_if_there(existing)
+        uses = request.on_conflict == OnConflict.ON_CONFLICT_USE_EXISTING
+        if uses and request.key and request.signals and request.request_id:
+            item.answer = await self._used_before(item, existing)
+
+    async def _used_before(self, item: _Item, existing: RunHost | None) -> StartOutcome | None:
+        """The answer of a request whose signals went to a run that had the key before, and is closed since.
+
+        Raises:
+            StoreError: the disk does not answer.
+        """
+        request, runtime = item.request, self._runtime
+        query = RunQuery(request.namespace, workflow=request.workflow, business_key=request.key, limit=FORMER)
+        for row in await runtime.store.runs(query):
+            host = runtime.residence.by_key(row.key)
+            long_ago = row.close_time_us and row.close_time_us < runtime.clock_us() - REPEATED_US
+            if long_ago or (host is not None and host is existing):
+                continue
+            run = host.state if host is not None else await runtime.folder.run(row.key)
+            try:
+                if run is not None and repeated_seq(run, request.request_id, item.hash) is not None:
+                    return StartRunResponse(run_id=run.run_id, started=False, version=run.plan.version)
+            except Refused as refused:
+                return refused
+        return None
 
     async def _bag_if_there(self, host: RunHost) -> PayloadBag | None:
         """The payloads of a run; None if its start could not be written, so that it is in nobody's way.
@@ -282,7 +342,7 @@ class Starter:
             if request.on_conflict == OnConflict.ON_CONFLICT_USE_EXISTING:
                 return self._use(item, existing, actor)
             if request.on_conflict != OnConflict.ON_CONFLICT_TERMINATE_EXISTING:
-                raise _in_use(request, existing)
+                raise _in_use(request, existing.state.run_id)
         return self._begin(item, plan, existing, actor)
 
     def _use(self, item: _Item, existing: RunHost, actor: Actor) -> StartOutcome:
@@ -300,6 +360,7 @@ class Starter:
                 mark = RequestMark(id=request.request_id, hash=item.hash)
             bag = self._bag_of(item, existing)
             self._runtime.apply(existing, SendSignal(signal.name, payload), bag, actor, mark)
+            item.used = existing
         return answer
 
     def _bag_of(self, item: _Item, host: RunHost) -> PayloadBag:
@@ -355,8 +416,7 @@ class Starter:
         return StartRunResponse(run_id=run_id, started=True, version=plan.version)
 
 
-def _in_use(request: StartRunRequest, existing: RunHost) -> Refused:
-    run_id = existing.state.run_id
+def _in_use(request: StartRunRequest, run_id: str) -> Refused:
     message = f"key {request.key!r} belongs to the open run {run_id!r} of workflow {request.workflow!r}"
     facts = {"run_id": run_id, "key": request.key}
     return Refused(ErrorReason.ERROR_REASON_KEY_IN_USE, message, facts, (("key", message),))

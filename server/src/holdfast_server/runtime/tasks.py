@@ -12,9 +12,10 @@ from holdfast_server.engine import failures, state as st
 from holdfast_server.engine.commands import FailTask, ReturnTask, StartTask
 from holdfast_server.engine.payloads import PayloadBag, payload_size
 from holdfast_server.engine.refusal import Refused
+from holdfast_server.engine.state import StepRecord
 from holdfast_server.engine.steps.task import settled
 from holdfast_server.engine.times import timestamp
-from holdfast_server.matching.matching import Adopted, HandedOut, QueuedTask
+from holdfast_server.matching.matching import Adopted, Claim, HandedOut, QueuedTask
 from holdfast_server.matching.tokens import TokenInvalidError, TokenStaleError
 from holdfast_server.matching.workers import Worker
 from holdfast_server.runtime.host import RunHost
@@ -183,12 +184,13 @@ class Tasks:
                 content = error.content
                 if await self._brought_back(content.run_key):
                     continue
-                return await self._repeated(content.run_key, content.path, content.attempt, content.lease, str(error))
+                at = Claim(content.run_key, content.path, content.attempt, content.lease, adopted=False)
+                return await self._repeated(at, result, str(error))
             break
         host = self._runtime.residence.by_key(claim.run_key)
         if host is None:
             matching.settled(claim)
-            return await self._repeated(claim.run_key, claim.path, claim.attempt, claim.lease, "the run is closed")
+            return await self._repeated(claim, result, "the run is closed")
         bag = self._runtime.bag_now(host)
         if bag is None:
             bag = await self._runtime.bag(host)
@@ -197,9 +199,8 @@ class Tasks:
             decision = self._runtime.apply(host, command, bag)
         except Refused as refused:
             matching.settled(claim)
-            if settled(host.state, claim.path, claim.attempt, claim.lease):
-                return None
-            return refused.kept()
+            record = settled(host.state, claim.path, claim.attempt, claim.lease)
+            return refused.kept() if record is None else _alike(record, claim.path, result, refused)
         matching.settled(claim)
         if decision.rejection is None:
             taken.append((position, host))
@@ -219,24 +220,52 @@ class Tasks:
         await self._runtime.bag(host)
         return True
 
-    async def _repeated(self, run_key: int, path: str, attempt: int, lease: int, why: str) -> Refused | None:
+    async def _repeated(self, claim: Claim, result: TaskResult, why: str) -> Refused | None:
         """None if that result was accepted before; else why it is refused."""
-        host = self._runtime.residence.by_key(run_key)
+        path = claim.path
+        host = self._runtime.residence.by_key(claim.run_key)
         if host is not None:
             run = host.state
         else:
-            loaded = await self._runtime.folder.run(run_key)
+            loaded = await self._runtime.folder.run(claim.run_key)
             if loaded is None:
                 return Refused(ErrorReason.ERROR_REASON_TOKEN_STALE, why, {"step_path": path})
             run = loaded
-        if settled(run, path, attempt, lease):
-            return None
+        facts = {"run_id": run.run_id, "step_path": path}
+        refused = Refused(ErrorReason.ERROR_REASON_TOKEN_STALE, why, facts)
         if not run.open:
             message = f"run {run.run_id!r} is closed; results are no longer taken"
-            facts = {"run_id": run.run_id, "step_path": path}
-            return Refused(ErrorReason.ERROR_REASON_RUN_CLOSED, message, facts, (("token", message),))
-        return Refused(ErrorReason.ERROR_REASON_TOKEN_STALE, why, {"run_id": run.run_id, "step_path": path})
+            refused = Refused(ErrorReason.ERROR_REASON_RUN_CLOSED, message, facts, (("token", message),))
+        record = settled(run, path, claim.attempt, claim.lease)
+        return refused if record is None else _alike(record, path, result, refused)
+
+
+def _alike(record: StepRecord, path: str, result: TaskResult, refused: Refused) -> Refused | None:
+    """How a result is answered whose attempt a result has ended: the same one alike, any other with a refusal."""
+    ended_by = record.settled_failure
+    canceled = ended_by == failures.CANCELED
+    match result.WhichOneof("outcome"):
+        case "output":
+            same = not ended_by
+        case "failure":
+            same = bool(ended_by) and not canceled
+        case _:
+            same = canceled
+    if same:
+        return None
+    if result.HasField("output") and not canceled:
+        message = f"the output was refused as {ended_by} when it came first"
+        return Refused(
+            REFUSED_OUTPUTS.get(ended_by, ErrorReason.ERROR_REASON_OUTPUT_SCHEMA), message, {"step_path": path}
+        )
+    return refused
 
 
 ENDINGS = {"lost": failures.LOST, "start_to_close": failures.START_TO_CLOSE, "heartbeat": failures.HEARTBEAT}
 """Failure type for each way matching ends an attempt."""
+
+REFUSED_OUTPUTS = {
+    failures.PAYLOAD_TOO_LARGE: ErrorReason.ERROR_REASON_PAYLOAD_TOO_LARGE,
+    failures.LIMIT_EXCEEDED: ErrorReason.ERROR_REASON_LIMIT_EXCEEDED,
+}
+"""Why an output was refused that ended its attempt with a failure of that type, if it is not the schema."""

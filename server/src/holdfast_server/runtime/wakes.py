@@ -1,6 +1,7 @@
 """Wakes evicted runs when the first of their timers is due."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -38,7 +39,7 @@ class Wakes:
         Raises:
             StoreError: the disk does not answer.
         """
-        self._set(await self._wake_due())
+        self._set(await self._next())
 
     def note(self, wake_us: int, key: int) -> None:
         """A run has left that has to come back at a time; 0 means never."""
@@ -60,20 +61,28 @@ class Wakes:
         if self._looking:
             self._look_again = True
             return
+        try:
+            next_us = await self._next()
+        except StoreError as error:
+            log.warning("evicted runs cannot be woken; trying again", error=str(error))
+            next_us = self._runtime.clock_us() + RETRY_US
+        self._set(next_us)
+
+    async def _next(self) -> int | None:
+        """Wakes all that are due and answers when the next one is, those among them that have left meanwhile.
+
+        Raises:
+            StoreError: the disk does not answer.
+        """
         self._looking = True
-        next_us: int | None
         try:
             while True:
                 self._look_again = False
                 next_us = await self._wake_due()
                 if not self._look_again:
-                    break
-        except StoreError as error:
-            log.warning("evicted runs cannot be woken; trying again", error=str(error))
-            next_us = self._runtime.clock_us() + RETRY_US
+                    return next_us
         finally:
             self._looking = False
-        self._set(next_us)
 
     async def _wake_due(self) -> int | None:
         """Wakes all that are due and answers when the next one is."""
@@ -83,7 +92,7 @@ class Wakes:
             rows = await runtime.store.wake_times(behind, BATCH)
             now_us = runtime.clock_us()
             due = [row for row in rows if row[0] <= now_us]
-            await runtime.loading.bring([key for _wake_us, key in due])
+            await self._wake([key for _wake_us, key in due])
             if due and self._behind == behind:
                 self._behind = due[-1]
             if len(due) < len(rows):
@@ -91,6 +100,19 @@ class Wakes:
             if len(rows) < BATCH:
                 return None
             await asyncio.sleep(0)
+
+    async def _wake(self, keys: Sequence[int]) -> None:
+        """Brings runs whose time has come; those that leave again without a change need another time on disk."""
+        loading = self._runtime.loading
+        for key in keys:
+            host = self._runtime.residence.by_key(key)
+            if host is not None:
+                self._runtime.evictor.outdated(host)
+        loading.woken.update(keys)
+        try:
+            await loading.bring(keys)
+        finally:
+            loading.woken.difference_update(keys)
 
     def _set(self, wake_us: int | None) -> None:
         if self._handle is not None:

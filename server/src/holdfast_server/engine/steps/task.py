@@ -27,13 +27,13 @@ def start(turn: Turn, scope: Scope, step: StepPlan) -> None:
     queueing.queue_first(turn, scope, step, payload)
 
 
-def settled(run: RunState, path: str, attempt: int, lease: int) -> bool:
-    """Whether a result of that attempt and lease was accepted before, so that its repetition is answered alike."""
+def settled(run: RunState, path: str, attempt: int, lease: int) -> StepRecord | None:
+    """The activation, if a result of that attempt and lease ended the attempt: its repetition is answered alike."""
     found = run.locate(path)
     if found is None:
-        return False
+        return None
     record = found[0].steps[found[1].index]
-    return attempt > 0 and record is not None and record.settled == (attempt, lease)
+    return record if attempt > 0 and record is not None and record.settled == (attempt, lease) else None
 
 
 def started(turn: Turn, command: StartTask) -> None:
@@ -87,7 +87,7 @@ def stop(turn: Turn, command: StopTask) -> None:
         outcomes.cancel(turn, scope, step, record.cancel_cause, attempt=record.attempt, reported=True)
         return
     failure = failures.failure(
-        "Canceled", "the handler stopped as if cancelled, but nobody asked it to", retryable=True
+        failures.CANCELED, "the handler stopped as if cancelled, but nobody asked it to", retryable=True
     )
     attempt_failed(turn, scope, step, record, failure)
 

@@ -68,10 +68,10 @@ class ReadingMethods(Base):
         size = self.validator.page_size(request.page_size)
         position = paging.decode("runs", request.page_token, int, int)
         before = (int(position[0]), int(position[1])) if position else None
-        failures = self.runtime.journal.failures
+        doubts = self.reading.doubts
         found = await self._matching(namespace, request.filter, before, size + 1)
         residence = self.runtime.residence
-        await self.reading.shown((residence.by_key(key) for (_start_us, key), _run in found), failures)
+        await self.reading.shown((residence.by_key(key) for (_start_us, key), _run in found), doubts)
         runs = next(in_pieces([one for _place, one in found[:size]], plain_bytes), [])
         token = paging.encode("runs", *found[len(runs) - 1][0]) if len(found) > len(runs) else ""
         # What is in memory may have gone on since the disk was asked.
@@ -114,7 +114,7 @@ class ReadingMethods(Base):
         return [
             host
             for host in self.runtime.residence
-            if host.state.namespace == namespace and not host.stale and _fits(host.state, wanted)
+            if host.accepted and not host.stale and host.state.namespace == namespace and _fits(host.state, wanted)
         ]
 
     @mapped
@@ -123,11 +123,14 @@ class ReadingMethods(Base):
         namespace = self.validator.namespace(request.namespace)
         query = self.query_of(namespace, request.filter, 1)
         if request.filter.waiting_reasons:
+            doubts = self.reading.doubts
             counts = await self.runtime.store.count_runs(_by_reason(query, request.filter, None))
-            for host in self._in_memory(request.filter, namespace):
+            hosts = self._in_memory(request.filter, namespace)
+            for host in hosts:
                 made = self.reading.summary_of(host)
                 if host.on_disk is not OnDisk.EVICTED and made.waiting_reason in request.filter.waiting_reasons:
                     counts[made.state] = counts.get(made.state, 0) + 1
+            await self.reading.shown(hosts, doubts)
         else:
             counts = await self.runtime.store.count_runs(query)
         states = [

@@ -65,6 +65,8 @@ class WatchingMethods(Base):
             finally:
                 self.runtime.closers.drop(namespace, run_id, closer)
             outcome = outcomes[0] or await self.reading.outcome_of_closed(namespace, run_id)
+            if outcome is None:
+                return pb.WaitRunResponse(closed=False)  # another one was started by that id meanwhile
         answer = pb.WaitRunResponse(closed=True, outcome=outcome)
         await self.reading.fill([answer])
         return answer
@@ -86,6 +88,8 @@ class WatchingMethods(Base):
             if row.state in OPEN_RUN:
                 return None  # evicted, or ended meanwhile: then the closer was called
             outcome = await self.reading.outcome_of_closed(namespace, run_id)
+            if outcome is None:
+                return None  # reopened meanwhile
         except BaseException:
             closers.drop(namespace, run_id, closer)
             raise
@@ -155,9 +159,10 @@ class WatchingMethods(Base):
                 if len(shown) > SHOWN_MAX:
                     shown.clear()
                     known = True
-                failures = self.runtime.journal.failures
+                doubts = self.reading.doubts
                 runs, deleted = await self._changed(namespace, request.filter, subscription, shown, resumed=known)
-                await self.runtime.journal.durable(failures)
+                residence = self.runtime.residence
+                await self.reading.shown((residence.by_id(namespace, run.run_id) for run in runs), doubts)
                 pieces = [pb.WatchRunsResponse(runs=piece, live=True) for piece in in_pieces(runs, plain_bytes)]
                 if deleted and not pieces:
                     pieces.append(pb.WatchRunsResponse(live=True))
@@ -209,11 +214,12 @@ class WatchingMethods(Base):
                 before=before,
                 limit=size,
             )
+            doubts = self.reading.doubts
             rows = await self.runtime.store.runs(query)
             runs = [self.reading.summary_of_row(row) for row in rows]
             runs = [run for run in runs if not wanted.waiting_reasons or run.waiting_reason in wanted.waiting_reasons]
             residence = self.runtime.residence
-            await self.reading.shown((residence.by_key(row.key) for row in rows), self.runtime.journal.failures)
+            await self.reading.shown((residence.by_key(row.key) for row in rows), doubts)
             if runs:
                 yield runs
             if len(rows) < size or most is not None:
