@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,8 @@ import pytest_asyncio
 from holdfast_server.store.port import Store
 from holdfast_server.store.sqlite import SqliteStore
 from holdfast_server.store.sqlite.driver import Driver, describe
+from tests.simulation.disk import Disk
+from tests.simulation.store import SimulatedStore, Weather
 
 OpenStore = Callable[[], Store]
 
@@ -32,8 +35,12 @@ def _one_connection(folder: Path) -> Store:
     return SqliteStore(str(folder / "holdfast.db"), driver=one_connection_driver())
 
 
+def _simulated(_folder: Path) -> Store:
+    return SimulatedStore(Disk(), Weather(Random(0)), "the tests")  # noqa: S311 - how long calls take
+
+
 LASTING = {"sqlite file": _file, "sqlite file, one connection": _one_connection}
-ADAPTERS = {**LASTING, "sqlite memory": _memory}
+ADAPTERS = {**LASTING, "sqlite memory": _memory, "simulated": _simulated}
 
 
 @pytest_asyncio.fixture(params=ADAPTERS)

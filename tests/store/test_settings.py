@@ -62,5 +62,5 @@ async def test_opening_twice_is_refused(store: Store) -> None:
 
 @pytest.mark.asyncio
 async def test_it_describes_itself(store: Store) -> None:
-    assert store.description.startswith("sqlite 3.")
+    assert store.description.startswith(("sqlite 3.", "simulated"))
     assert store.schema_version >= 1
