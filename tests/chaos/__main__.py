@@ -23,6 +23,7 @@ from tests.chaos.soak import soak
 FOLDER = ROOT / ".cache" / "chaos"
 CYCLES = 500
 MINUTES = 5.0
+TOLD_TO_END = "by SIGTERM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ async def _one(part: str, folder: Path, seed: str, amount: Amount) -> Report:
     """Do a part, and end all processes in order on SIGTERM as on Ctrl-C."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel, TOLD_TO_END)
     try:
         return await PARTS[part](folder, seed, amount)
     except BaseExceptionGroup as several:
@@ -93,8 +94,8 @@ def main() -> int:
             sys.stderr.write(f"\n{part} (seed {seed}): {fault}\nwhat was left behind is in {folder}\n")
             code = 1
             continue
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            sys.stderr.write(f"\n{part} (seed {seed}): interrupted\n")
+        except (KeyboardInterrupt, asyncio.CancelledError) as told:
+            sys.stderr.write(f"\n{part} (seed {seed}): interrupted {told}\n")
             code = 130
             break
         print(report.json_line() if as_json else report.table() + "\n", flush=True)
