@@ -16,7 +16,7 @@ from tests.chaos.network import network
 from tests.chaos.report import Report
 from tests.chaos.soak import soak
 
-KILLS = int(os.environ.get("CHAOS_CYCLES", "20"))
+KILLS = int(os.environ.get("CHAOS_CYCLES") or 20)
 SEED = os.environ.get("CHAOS_SEED") or secrets.token_hex(4)
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
